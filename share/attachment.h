@@ -1,0 +1,172 @@
+// A CURL* of your own, or of another wrapper, in a Share.
+//
+//   absl::StatusOr<Attachment> attachment = share->Attach(curl);
+//   if (!attachment.ok()) return attachment.status();
+//   {
+//     absl::StatusOr<Attachment::Use> use = attachment->BeginUse();
+//     if (!use.ok()) return use.status();
+//     curl_easy_setopt(curl, CURLOPT_URL, url);
+//   }
+//   absl::Status done = attachment->Perform();
+//   ...
+//   attachment = ...;  // or its destructor: the handle leaves the share
+//   curl_easy_cleanup(curl);
+//
+// Attachment             the membership; RAII
+//   BeginUse             brackets setting options, curl_easy_getinfo, ...
+//   Perform              a transfer, as curl_easy_perform
+//   BeginTransfer        brackets a curl_easy_perform of your own
+//   Cancel               ends the transfer in progress
+//   Detach, attached, handle
+//
+// RULES. libcurl's handle has no lock, and Share::Close detaches handles from
+// the thread that closes. So, while a CURL* is attached:
+//  1. Every libcurl call on it happens inside a Use, a Transfer or Perform.
+//     curl_easy_perform, and a multi handle that the CURL* is in, need a
+//     Transfer from before curl_multi_add_handle to after
+//     curl_multi_remove_handle.
+//  2. CURLOPT_SHARE is the Attachment's alone.
+//  3. The Attachment goes before curl_easy_cleanup(curl).
+// The easy/ package does all of that by itself: prefer it for new code.
+#ifndef CURLSHARE_SHARE_ATTACHMENT_H_
+#define CURLSHARE_SHARE_ATTACHMENT_H_
+
+#include <curl/curl.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "curlshare/share/internal/handle.h"
+
+namespace curlshare {
+
+struct TransferOptions {
+  // Whether the Transfer sets CURLOPT_XFERINFOFUNCTION, CURLOPT_XFERINFODATA
+  // and CURLOPT_NOPROGRESS for its duration, so that Cancel() and
+  // Share::CloseNow() can end a curl_easy_perform; it puts NULL and 1 back. A
+  // handle with a progress function of its own passes false, and returns
+  // non-zero from that function when Transfer::cancelled().
+  bool install_progress_function = true;
+};
+
+// Made by Share::Attach. Thread-compatible, but for Cancel, which any thread
+// may call; a close of the share from any thread is safe at any time. Where
+// the share closes, the handle leaves it by itself; the Attachment stays
+// usable, its transfers then run without a share.
+class Attachment {
+ public:
+  class Use;
+  class Transfer;
+
+  // An Attachment of nothing: every call returns kFailedPrecondition.
+  Attachment() = default;
+  Attachment(Attachment&&) noexcept = default;
+  Attachment& operator=(Attachment&& other) noexcept {
+    if (this != &other) {
+      Release();
+      handle_ = std::move(other.handle_);
+    }
+    return *this;
+  }
+  // Takes the handle out of the share: at once or, within a Use or Transfer,
+  // when that ends. From libcurl 8.22 on a CURLOPT_CONNECT_ONLY handle with an
+  // open connection cannot leave: the share's CURLSH then stays allocated.
+  ~Attachment() { Release(); }
+
+  // Brackets any use of the CURL* but transfers: while it lives, no close
+  // touches the handle. Keep it short: it may make others wait. Uses nest, and
+  // are allowed in callbacks of the handle's own transfer.
+  //
+  // kFailedPrecondition while the handle is in transfer on another thread, and
+  // in a callback that runs under a share's lock (CURLOPT_DEBUGFUNCTION,
+  // CURLOPT_CLOSESOCKETFUNCTION).
+  absl::StatusOr<Use> BeginUse();
+
+  // Transfers, as curl_easy_perform would, with keep-alive. Can be cancelled
+  // at any time, promptly.
+  //
+  // kCancelled after Cancel() or Share::CloseNow(); kFailedPrecondition inside
+  // a callback of the same handle, a Use of this thread, or a callback that
+  // runs under a share's lock; else what EasyStatus makes of the CURLcode.
+  absl::Status Perform();
+
+  // Brackets a transfer that you run yourself: a close waits for its end. Must
+  // end on the thread that began it. Errors as Perform(), before it starts.
+  absl::StatusOr<Transfer> BeginTransfer(TransferOptions options = {});
+
+  // Ends the transfer in progress: true if there was one. Safe to call from
+  // any thread, as long as the Attachment lives.
+  bool Cancel();
+
+  // Takes the handle out of the share; afterwards this is an Attachment of
+  // nothing. kFailedPrecondition, changing nothing, where it has left already
+  // (the share closed), inside the handle's own Use or Transfer, and where
+  // libcurl refuses (CURLOPT_CONNECT_ONLY, from 8.22 on).
+  absl::Status Detach();
+
+  // False once the share has closed. May change at any time.
+  bool attached() const {
+    return handle_ != nullptr && handle_->share() != nullptr;
+  }
+  // The CURL*, null for an Attachment of nothing.
+  CURL* handle() const {
+    return handle_ == nullptr ? nullptr : handle_->curl();
+  }
+
+ private:
+  friend class Share;
+  explicit Attachment(std::shared_ptr<internal::Handle> handle)
+      : handle_(std::move(handle)) {}
+  void Release();
+
+  std::shared_ptr<internal::Handle> handle_;
+};
+
+// Ends when it goes. Must go on the thread that began it.
+class Attachment::Use {
+ public:
+  Use(Use&&) noexcept = default;
+  Use& operator=(Use&&) = delete;
+  ~Use() {
+    if (handle_ != nullptr) handle_->Leave();
+  }
+  CURL* handle() const { return handle_->curl(); }
+
+ private:
+  friend class Attachment;
+  explicit Use(std::shared_ptr<internal::Handle> handle)
+      : handle_(std::move(handle)) {}
+
+  std::shared_ptr<internal::Handle> handle_;
+};
+
+// Ends by End(), or when it goes. Must end on the thread that began it.
+class Attachment::Transfer {
+ public:
+  Transfer(Transfer&&) noexcept = default;
+  Transfer& operator=(Transfer&&) = delete;
+  ~Transfer() { Finish(); }
+
+  CURL* handle() const { return handle_->curl(); }
+  // True once the transfer is to end. Safe to call from any thread while the
+  // Transfer lives; meant for progress functions.
+  bool cancelled() const { return handle_->cancelled(); }
+  // Ends the transfer. Turns what curl_easy_perform returned into a Status,
+  // kCancelled where it failed because it was cancelled.
+  absl::Status End(CURLcode code);
+
+ private:
+  friend class Attachment;
+  Transfer(std::shared_ptr<internal::Handle> handle, bool progress_installed)
+      : handle_(std::move(handle)), progress_installed_(progress_installed) {}
+  void Finish();
+
+  std::shared_ptr<internal::Handle> handle_;
+  bool progress_installed_;
+};
+
+}  // namespace curlshare
+
+#endif  // CURLSHARE_SHARE_ATTACHMENT_H_

@@ -1,0 +1,344 @@
+#include "curlshare/share/curl_status.h"
+
+#include <curl/curl.h>
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace curlshare {
+namespace {
+
+// The payload is the code in decimal, so that a Status that is printed tells.
+constexpr absl::string_view kEasyUrl = "curl_share/CURLcode";
+constexpr absl::string_view kShareUrl = "curl_share/CURLSHcode";
+constexpr absl::string_view kMultiUrl = "curl_share/CURLMcode";
+
+// By number. The headers of the oldest libcurl that is supported lack the
+// newest codes, so that the table cannot be a switch over the enumerators. ""
+// stands for a number that libcurl no longer uses.
+constexpr absl::string_view kEasyNames[] = {"OK",
+                                            "UNSUPPORTED_PROTOCOL",
+                                            "FAILED_INIT",
+                                            "URL_MALFORMAT",
+                                            "NOT_BUILT_IN",
+                                            "COULDNT_RESOLVE_PROXY",
+                                            "COULDNT_RESOLVE_HOST",
+                                            "COULDNT_CONNECT",
+                                            "WEIRD_SERVER_REPLY",
+                                            "REMOTE_ACCESS_DENIED",
+                                            "FTP_ACCEPT_FAILED",
+                                            "FTP_WEIRD_PASS_REPLY",
+                                            "FTP_ACCEPT_TIMEOUT",
+                                            "FTP_WEIRD_PASV_REPLY",
+                                            "FTP_WEIRD_227_FORMAT",
+                                            "FTP_CANT_GET_HOST",
+                                            "HTTP2",
+                                            "FTP_COULDNT_SET_TYPE",
+                                            "PARTIAL_FILE",
+                                            "FTP_COULDNT_RETR_FILE",
+                                            "",
+                                            "QUOTE_ERROR",
+                                            "HTTP_RETURNED_ERROR",
+                                            "WRITE_ERROR",
+                                            "",
+                                            "UPLOAD_FAILED",
+                                            "READ_ERROR",
+                                            "OUT_OF_MEMORY",
+                                            "OPERATION_TIMEDOUT",
+                                            "",
+                                            "FTP_PORT_FAILED",
+                                            "FTP_COULDNT_USE_REST",
+                                            "",
+                                            "RANGE_ERROR",
+                                            "",
+                                            "SSL_CONNECT_ERROR",
+                                            "BAD_DOWNLOAD_RESUME",
+                                            "FILE_COULDNT_READ_FILE",
+                                            "LDAP_CANNOT_BIND",
+                                            "LDAP_SEARCH_FAILED",
+                                            "",
+                                            "",
+                                            "ABORTED_BY_CALLBACK",
+                                            "BAD_FUNCTION_ARGUMENT",
+                                            "",
+                                            "INTERFACE_FAILED",
+                                            "",
+                                            "TOO_MANY_REDIRECTS",
+                                            "UNKNOWN_OPTION",
+                                            "SETOPT_OPTION_SYNTAX",
+                                            "",
+                                            "",
+                                            "GOT_NOTHING",
+                                            "SSL_ENGINE_NOTFOUND",
+                                            "SSL_ENGINE_SETFAILED",
+                                            "SEND_ERROR",
+                                            "RECV_ERROR",
+                                            "",
+                                            "SSL_CERTPROBLEM",
+                                            "SSL_CIPHER",
+                                            "PEER_FAILED_VERIFICATION",
+                                            "BAD_CONTENT_ENCODING",
+                                            "",
+                                            "FILESIZE_EXCEEDED",
+                                            "USE_SSL_FAILED",
+                                            "SEND_FAIL_REWIND",
+                                            "SSL_ENGINE_INITFAILED",
+                                            "LOGIN_DENIED",
+                                            "TFTP_NOTFOUND",
+                                            "TFTP_PERM",
+                                            "REMOTE_DISK_FULL",
+                                            "TFTP_ILLEGAL",
+                                            "TFTP_UNKNOWNID",
+                                            "REMOTE_FILE_EXISTS",
+                                            "TFTP_NOSUCHUSER",
+                                            "",
+                                            "",
+                                            "SSL_CACERT_BADFILE",
+                                            "REMOTE_FILE_NOT_FOUND",
+                                            "SSH",
+                                            "SSL_SHUTDOWN_FAILED",
+                                            "AGAIN",
+                                            "SSL_CRL_BADFILE",
+                                            "SSL_ISSUER_ERROR",
+                                            "FTP_PRET_FAILED",
+                                            "RTSP_CSEQ_ERROR",
+                                            "RTSP_SESSION_ERROR",
+                                            "FTP_BAD_FILE_LIST",
+                                            "CHUNK_FAILED",
+                                            "NO_CONNECTION_AVAILABLE",
+                                            "SSL_PINNEDPUBKEYNOTMATCH",
+                                            "SSL_INVALIDCERTSTATUS",
+                                            "HTTP2_STREAM",
+                                            "RECURSIVE_API_CALL",
+                                            "AUTH_ERROR",
+                                            "HTTP3",
+                                            "QUIC_CONNECT_ERROR",
+                                            "PROXY",
+                                            "SSL_CLIENTCERT",
+                                            "UNRECOVERABLE_POLL",
+                                            "TOO_LARGE",
+                                            "ECH_REQUIRED"};
+
+constexpr absl::string_view kShareNames[] = {
+    "OK", "BAD_OPTION", "IN_USE", "INVALID", "NOMEM", "NOT_BUILT_IN"};
+
+// From CURLM_OK; CURLM_CALL_MULTI_PERFORM is -1.
+constexpr absl::string_view kMultiNames[] = {"OK",
+                                             "BAD_HANDLE",
+                                             "BAD_EASY_HANDLE",
+                                             "OUT_OF_MEMORY",
+                                             "INTERNAL_ERROR",
+                                             "BAD_SOCKET",
+                                             "UNKNOWN_OPTION",
+                                             "ADDED_ALREADY",
+                                             "RECURSIVE_API_CALL",
+                                             "WAKEUP_FAILURE",
+                                             "BAD_FUNCTION_ARGUMENT",
+                                             "ABORTED_BY_CALLBACK",
+                                             "UNRECOVERABLE_POLL"};
+
+template <size_t kSize>
+std::string Name(absl::string_view prefix,
+                 const absl::string_view (&names)[kSize], int code) {
+  if (code >= 0 && static_cast<size_t>(code) < kSize && !names[code].empty()) {
+    return absl::StrCat(prefix, names[code]);
+  }
+  return absl::StrCat(prefix, code);
+}
+
+absl::StatusCode ToStatusCode(CURLcode code) {
+  switch (code) {
+    case CURLE_OK:
+      return absl::StatusCode::kOk;
+    case CURLE_URL_MALFORMAT:
+    case CURLE_BAD_FUNCTION_ARGUMENT:
+    case CURLE_SETOPT_OPTION_SYNTAX:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CRL_BADFILE:
+      return absl::StatusCode::kInvalidArgument;
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_NOT_BUILT_IN:
+    case CURLE_UNKNOWN_OPTION:
+    case CURLE_SSL_ENGINE_NOTFOUND:
+      return absl::StatusCode::kUnimplemented;
+    case CURLE_OUT_OF_MEMORY:
+    case CURLE_FILESIZE_EXCEEDED:
+    case CURLE_NO_CONNECTION_AVAILABLE:
+    case CURLE_TOO_MANY_REDIRECTS:
+    case CURLE_REMOTE_DISK_FULL:
+      return absl::StatusCode::kResourceExhausted;
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_FTP_ACCEPT_TIMEOUT:
+      return absl::StatusCode::kDeadlineExceeded;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+    case CURLE_HTTP3:
+    case CURLE_QUIC_CONNECT_ERROR:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_SHUTDOWN_FAILED:
+    case CURLE_INTERFACE_FAILED:
+    case CURLE_PROXY:
+    case CURLE_AGAIN:
+      return absl::StatusCode::kUnavailable;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_PINNEDPUBKEYNOTMATCH:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+    case CURLE_SSL_CLIENTCERT:
+    case CURLE_AUTH_ERROR:
+      return absl::StatusCode::kUnauthenticated;
+    case CURLE_REMOTE_ACCESS_DENIED:
+    case CURLE_LOGIN_DENIED:
+    case CURLE_TFTP_PERM:
+      return absl::StatusCode::kPermissionDenied;
+    case CURLE_REMOTE_FILE_NOT_FOUND:
+    case CURLE_TFTP_NOTFOUND:
+    case CURLE_FILE_COULDNT_READ_FILE:
+      return absl::StatusCode::kNotFound;
+    case CURLE_RECURSIVE_API_CALL:
+    case CURLE_SEND_FAIL_REWIND:
+      return absl::StatusCode::kFailedPrecondition;
+    case CURLE_ABORTED_BY_CALLBACK:
+    case CURLE_WRITE_ERROR:
+    case CURLE_READ_ERROR:
+    case CURLE_CHUNK_FAILED:
+      return absl::StatusCode::kAborted;
+    case CURLE_FAILED_INIT:
+    case CURLE_UNRECOVERABLE_POLL:
+      return absl::StatusCode::kInternal;
+    default:
+      return absl::StatusCode::kUnknown;
+  }
+}
+
+absl::StatusCode ToStatusCode(CURLSHcode code) {
+  switch (code) {
+    case CURLSHE_OK:
+      return absl::StatusCode::kOk;
+    case CURLSHE_BAD_OPTION:
+      return absl::StatusCode::kInvalidArgument;
+    case CURLSHE_IN_USE:
+      return absl::StatusCode::kFailedPrecondition;
+    case CURLSHE_NOMEM:
+      return absl::StatusCode::kResourceExhausted;
+    case CURLSHE_NOT_BUILT_IN:
+      return absl::StatusCode::kUnimplemented;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
+absl::StatusCode ToStatusCode(CURLMcode code) {
+  switch (code) {
+    case CURLM_OK:
+      return absl::StatusCode::kOk;
+    case CURLM_OUT_OF_MEMORY:
+      return absl::StatusCode::kResourceExhausted;
+    case CURLM_UNKNOWN_OPTION:
+      return absl::StatusCode::kUnimplemented;
+    case CURLM_ADDED_ALREADY:
+    case CURLM_RECURSIVE_API_CALL:
+      return absl::StatusCode::kFailedPrecondition;
+    case CURLM_ABORTED_BY_CALLBACK:
+      return absl::StatusCode::kAborted;
+    default:
+      return absl::StatusCode::kInternal;
+  }
+}
+
+template <typename Code>
+absl::Status Make(Code code, absl::string_view url, absl::string_view call,
+                  absl::string_view name, absl::string_view text,
+                  absl::string_view detail) {
+  const int number = static_cast<int>(code);
+  absl::Status status(ToStatusCode(code),
+                      absl::StrCat(call, ": ", name, " (", number, "): ", text,
+                                   detail.empty() ? "" : ": ", detail));
+  status.SetPayload(url, absl::Cord(absl::StrCat(number)));
+  return status;
+}
+
+template <typename Code>
+std::optional<Code> Get(const absl::Status& status, absl::string_view url) {
+  const std::optional<absl::Cord> payload = status.GetPayload(url);
+  int number = 0;
+  if (!payload.has_value() ||
+      !absl::SimpleAtoi(std::string(*payload), &number)) {
+    return std::nullopt;
+  }
+  return static_cast<Code>(number);
+}
+
+}  // namespace
+
+absl::Status EasyStatus(CURLcode code, absl::string_view call,
+                        absl::string_view detail) {
+  if (code == CURLE_OK) return absl::OkStatus();
+  return Make(code, kEasyUrl, call, EasyCodeName(code),
+              curl_easy_strerror(code), detail);
+}
+
+absl::Status ShareStatus(CURLSHcode code, absl::string_view call,
+                         absl::string_view detail) {
+  if (code == CURLSHE_OK) return absl::OkStatus();
+  return Make(code, kShareUrl, call, ShareCodeName(code),
+              curl_share_strerror(code), detail);
+}
+
+absl::Status MultiStatus(CURLMcode code, absl::string_view call,
+                         absl::string_view detail) {
+  if (code == CURLM_OK) return absl::OkStatus();
+  return Make(code, kMultiUrl, call, MultiCodeName(code),
+              curl_multi_strerror(code), detail);
+}
+
+std::optional<CURLcode> GetEasyCode(const absl::Status& status) {
+  return Get<CURLcode>(status, kEasyUrl);
+}
+
+std::optional<CURLSHcode> GetShareCode(const absl::Status& status) {
+  return Get<CURLSHcode>(status, kShareUrl);
+}
+
+std::optional<CURLMcode> GetMultiCode(const absl::Status& status) {
+  return Get<CURLMcode>(status, kMultiUrl);
+}
+
+absl::Status WithEasyCode(absl::Status status, CURLcode code) {
+  if (!status.ok()) {
+    status.SetPayload(kEasyUrl,
+                      absl::Cord(absl::StrCat(static_cast<int>(code))));
+  }
+  return status;
+}
+
+std::string EasyCodeName(CURLcode code) {
+  return Name("CURLE_", kEasyNames, static_cast<int>(code));
+}
+
+std::string ShareCodeName(CURLSHcode code) {
+  return Name("CURLSHE_", kShareNames, static_cast<int>(code));
+}
+
+std::string MultiCodeName(CURLMcode code) {
+  return Name("CURLM_", kMultiNames, static_cast<int>(code));
+}
+
+}  // namespace curlshare

@@ -1,0 +1,114 @@
+#include "curlshare/share/curl_status.h"
+
+#include <curl/curl.h>
+
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(EasyStatus, IsOkForOk) {
+  EXPECT_TRUE(EasyStatus(CURLE_OK, "call").ok());
+  EXPECT_TRUE(ShareStatus(CURLSHE_OK, "call").ok());
+  EXPECT_TRUE(MultiStatus(CURLM_OK, "call").ok());
+}
+
+TEST(EasyStatus, NamesTheCallTheCodeLibcurlsTextAndTheDetail) {
+  const absl::Status status =
+      EasyStatus(CURLE_COULDNT_CONNECT, "curl_easy_perform", "port 1: refused");
+  EXPECT_EQ(status.message(),
+            std::string("curl_easy_perform: CURLE_COULDNT_CONNECT (7): ") +
+                curl_easy_strerror(CURLE_COULDNT_CONNECT) +
+                ": port 1: refused");
+}
+
+TEST(EasyStatus, KeepsTheCode) {
+  const absl::Status status = EasyStatus(CURLE_GOT_NOTHING, "call");
+  EXPECT_EQ(GetEasyCode(status), CURLE_GOT_NOTHING);
+  EXPECT_EQ(GetShareCode(status), std::nullopt);
+  EXPECT_EQ(GetMultiCode(status), std::nullopt);
+  EXPECT_EQ(GetEasyCode(absl::OkStatus()), std::nullopt);
+  EXPECT_EQ(GetEasyCode(absl::InternalError("not libcurl's")), std::nullopt);
+}
+
+TEST(EasyStatus, MapsByWhatACallerCanDo) {
+  const struct {
+    CURLcode code;
+    absl::StatusCode status;
+  } cases[] = {
+      {CURLE_URL_MALFORMAT, absl::StatusCode::kInvalidArgument},
+      {CURLE_BAD_FUNCTION_ARGUMENT, absl::StatusCode::kInvalidArgument},
+      {CURLE_UNSUPPORTED_PROTOCOL, absl::StatusCode::kUnimplemented},
+      {CURLE_UNKNOWN_OPTION, absl::StatusCode::kUnimplemented},
+      {CURLE_OUT_OF_MEMORY, absl::StatusCode::kResourceExhausted},
+      {CURLE_OPERATION_TIMEDOUT, absl::StatusCode::kDeadlineExceeded},
+      {CURLE_COULDNT_RESOLVE_HOST, absl::StatusCode::kUnavailable},
+      {CURLE_COULDNT_CONNECT, absl::StatusCode::kUnavailable},
+      {CURLE_RECV_ERROR, absl::StatusCode::kUnavailable},
+      {CURLE_PEER_FAILED_VERIFICATION, absl::StatusCode::kUnauthenticated},
+      {CURLE_LOGIN_DENIED, absl::StatusCode::kPermissionDenied},
+      {CURLE_REMOTE_FILE_NOT_FOUND, absl::StatusCode::kNotFound},
+      {CURLE_RECURSIVE_API_CALL, absl::StatusCode::kFailedPrecondition},
+      {CURLE_ABORTED_BY_CALLBACK, absl::StatusCode::kAborted},
+      {CURLE_FAILED_INIT, absl::StatusCode::kInternal},
+      {static_cast<CURLcode>(12345), absl::StatusCode::kUnknown},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(EasyStatus(c.code, "call").code(), c.status)
+        << EasyCodeName(c.code);
+  }
+}
+
+TEST(ShareStatus, MapsAndKeepsTheCode) {
+  const absl::Status status = ShareStatus(CURLSHE_IN_USE, "curl_share_cleanup");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetShareCode(status), CURLSHE_IN_USE);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("curl_share_cleanup: CURLSHE_IN_USE (2): "));
+  EXPECT_EQ(ShareStatus(CURLSHE_NOT_BUILT_IN, "call").code(),
+            absl::StatusCode::kUnimplemented);
+}
+
+TEST(MultiStatus, MapsAndKeepsTheCode) {
+  const absl::Status status =
+      MultiStatus(CURLM_ADDED_ALREADY, "curl_multi_add_handle");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(GetMultiCode(status), CURLM_ADDED_ALREADY);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("CURLM_ADDED_ALREADY"));
+}
+
+TEST(WithEasyCode, AddsTheCodeToAnErrorOnly) {
+  EXPECT_EQ(GetEasyCode(WithEasyCode(absl::CancelledError("x"),
+                                     CURLE_ABORTED_BY_CALLBACK)),
+            CURLE_ABORTED_BY_CALLBACK);
+  EXPECT_EQ(WithEasyCode(absl::OkStatus(), CURLE_WRITE_ERROR),
+            absl::OkStatus());
+}
+
+// A spot check at both ends and around the numbers that libcurl retired.
+TEST(CodeNames, AreThoseOfTheHeaders) {
+  EXPECT_EQ(EasyCodeName(CURLE_OK), "CURLE_OK");
+  EXPECT_EQ(EasyCodeName(CURLE_OPERATION_TIMEDOUT), "CURLE_OPERATION_TIMEDOUT");
+  EXPECT_EQ(EasyCodeName(CURLE_TOO_MANY_REDIRECTS), "CURLE_TOO_MANY_REDIRECTS");
+  EXPECT_EQ(EasyCodeName(CURLE_PEER_FAILED_VERIFICATION),
+            "CURLE_PEER_FAILED_VERIFICATION");
+  EXPECT_EQ(EasyCodeName(CURLE_SSL_CLIENTCERT), "CURLE_SSL_CLIENTCERT");
+  EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(101)), "CURLE_ECH_REQUIRED");
+  EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(20)), "CURLE_20");
+  EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(9999)), "CURLE_9999");
+  EXPECT_EQ(ShareCodeName(CURLSHE_NOT_BUILT_IN), "CURLSHE_NOT_BUILT_IN");
+  EXPECT_EQ(ShareCodeName(static_cast<CURLSHcode>(77)), "CURLSHE_77");
+  EXPECT_EQ(MultiCodeName(CURLM_UNRECOVERABLE_POLL),
+            "CURLM_UNRECOVERABLE_POLL");
+  EXPECT_EQ(MultiCodeName(CURLM_CALL_MULTI_PERFORM), "CURLM_-1");
+}
+
+}  // namespace
+}  // namespace curlshare

@@ -1,0 +1,414 @@
+#include "curlshare/share/internal/handle.h"
+
+#include <curl/curl.h>
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/share_handle.h"
+
+namespace curlshare::internal {
+namespace {
+
+// Longest sleep of a transfer without news; libcurl's timers, its sockets and
+// Cancel() end it earlier. As in curl_easy_perform.
+constexpr int kPollMilliseconds = 1000;
+
+// A handle that could not be released inside a callback under a share's lock.
+struct Deferred {
+  std::shared_ptr<Handle> handle;
+  Deferred* next;
+};
+
+absl::Status LockHeldError() {
+  return absl::FailedPreconditionError(
+      "this callback runs while libcurl holds a share's lock "
+      "(CURLOPT_DEBUGFUNCTION and CURLOPT_CLOSESOCKETFUNCTION do): no handle "
+      "of a share can be used from it");
+}
+
+}  // namespace
+
+Handle::~Handle() = default;
+
+absl::Status Handle::Enter(Mode mode) {
+  const ThreadToken me = ThisThreadToken();
+  bool prepare = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (KindLocks::ThisThreadHoldsAny() &&
+        (share_ != nullptr || mode == Mode::kChange)) {
+      return LockHeldError();
+    }
+    if (holder_ == me) {
+      if (mode != Mode::kUse) {
+        return absl::FailedPreconditionError(
+            mode_ == Mode::kTransfer
+                ? "not possible from a callback of the handle's own transfer"
+                : "not possible while the handle is in use on this thread");
+      }
+      ++depth_;
+      return absl::OkStatus();
+    }
+    mu_.Await(absl::Condition(this, &Handle::IsFree));
+    if (holder_ != nullptr) {
+      return absl::FailedPreconditionError(
+          "the handle is in transfer on another thread");
+    }
+    holder_ = me;
+    mode_ = mode;
+    depth_ = 1;
+    if (mode == Mode::kTransfer) {
+      cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
+      ++GetThisThread().active_transfers;
+      prepare = share_ != nullptr && share_->epoch() != epoch_;
+    }
+  }
+  if (!prepare) return absl::OkStatus();
+  absl::Status status = PrepareTransfer();
+  if (!status.ok()) Leave();
+  return status;
+}
+
+void Handle::Leave() {
+  // Whatever is released below may hold the last reference on this.
+  std::shared_ptr<Handle> self;
+  while (true) {
+    bool release = false;
+    {
+      absl::MutexLock lock(&mu_);
+      if (depth_ > 1) {
+        --depth_;
+        return;
+      }
+      if (!release_requested_ && !ShareIsClosing()) {
+        BecomeIdle();
+        break;
+      }
+      if (self == nullptr) self = shared_from_this();
+      release = release_requested_;
+      release_requested_ = false;
+    }
+    if (release) {
+      ReleaseNow();
+    } else if (!DetachNow().ok()) {
+      // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
+      // libcurl 8.22 on, its share. The close goes on waiting; the handle's
+      // next Leave tries again.
+      absl::MutexLock lock(&mu_);
+      if (release_requested_) continue;
+      BecomeIdle();
+      break;
+    }
+  }
+  ThisThread& thread = GetThisThread();
+  if (thread.deferred != nullptr && thread.kind_locks_held == 0) {
+    auto* deferred = static_cast<Deferred*>(thread.deferred);
+    thread.deferred = nullptr;
+    while (deferred != nullptr) {
+      const std::unique_ptr<Deferred> first(deferred);
+      deferred = first->next;
+      first->handle->Release();
+    }
+  }
+}
+
+void Handle::BecomeIdle() {
+  if (mode_ == Mode::kTransfer) --GetThisThread().active_transfers;
+  holder_ = nullptr;
+  mode_ = Mode::kIdle;
+  depth_ = 0;
+}
+
+absl::Status Handle::PrepareTransfer() {
+  const std::shared_ptr<ShareCore> share = this->share();
+  return ShareCore::IsClosing(share->epoch()) ? DetachNow()
+                                              : MoveToNewest(share);
+}
+
+absl::Status Handle::MoveToNewest(const std::shared_ptr<ShareCore>& share) {
+  Generation newest = share->Newest();
+  // A close came in between: it will find this handle in transfer.
+  if (newest.handle == nullptr) return absl::OkStatus();
+  const CURLcode code =
+      curl_easy_setopt(curl_, CURLOPT_SHARE, newest.handle->get());
+  if (code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  }
+  // The old one may be freed here, with no lock held.
+  generation_ = std::move(newest.handle);
+  absl::MutexLock lock(&mu_);
+  epoch_ = newest.epoch;
+  return absl::OkStatus();
+}
+
+absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
+  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
+  if (const std::shared_ptr<ShareCore> old = this->share(); old != nullptr) {
+    Leave();
+    return absl::AlreadyExistsError(absl::StrCat("the handle is attached to ",
+                                                 old->name(),
+                                                 " already; detach it first"));
+  }
+  AttachedHandles& all = AttachedHandles::Get();
+  if (const uint64_t id = all.Insert(curl_, share->id()); id != 0) {
+    Leave();
+    return absl::AlreadyExistsError(absl::StrCat(
+        "the CURL* is attached to share #", id, " already; detach it first"));
+  }
+  absl::StatusOr<Generation> generation = share->Link(this);
+  if (!generation.ok()) {
+    all.Erase(curl_);
+    Leave();
+    return generation.status();
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    share_ = share;
+    epoch_ = generation->epoch;
+  }
+  const CURLcode code =
+      curl_easy_setopt(curl_, CURLOPT_SHARE, generation->handle->get());
+  if (code == CURLE_OK) {
+    generation_ = std::move(generation->handle);
+  } else {
+    generation->handle.reset();
+    LeaveShare();
+  }
+  Leave();
+  return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+}
+
+absl::Status Handle::Detach() {
+  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
+  absl::Status status = share() == nullptr
+                            ? absl::FailedPreconditionError(
+                                  "the handle is not attached to a share")
+                            : DetachNow();
+  Leave();
+  return status;
+}
+
+absl::Status Handle::DetachNow() {
+  const CURLcode code =
+      curl_easy_setopt(curl_, CURLOPT_SHARE, static_cast<CURLSH*>(nullptr));
+  if (code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
+  }
+  LeaveShare();
+  return absl::OkStatus();
+}
+
+void Handle::LeaveShare() {
+  AttachedHandles::Get().Erase(curl_);
+  generation_.reset();
+  std::shared_ptr<ShareCore> share;
+  {
+    absl::MutexLock lock(&mu_);
+    share = std::move(share_);
+    share_ = nullptr;
+  }
+  share->Unlink(this);
+}
+
+std::shared_ptr<ShareCore> Handle::share() const {
+  absl::MutexLock lock(&mu_);
+  return share_;
+}
+
+void Handle::OnShareClosing(const ShareCore& share, bool cancel) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (share_.get() != &share) return;
+    if (holder_ != nullptr) {
+      if (cancel && mode_ == Mode::kTransfer) CancelLocked(Cancelled::kByClose);
+      return;
+    }
+    holder_ = ThisThreadToken();
+    mode_ = Mode::kChange;
+    depth_ = 1;
+  }
+  Leave();
+}
+
+void Handle::CancelLocked(Cancelled by) {
+  cancelled_.store(by, std::memory_order_release);
+  // Ends a curl_multi_poll, the one under way or else the next. Where it fails
+  // the poll ends by itself within kPollMilliseconds.
+  if (multi_ != nullptr) (void)curl_multi_wakeup(multi_);
+}
+
+bool Handle::Cancel() {
+  absl::MutexLock lock(&mu_);
+  if (holder_ == nullptr || mode_ != Mode::kTransfer) return false;
+  CancelLocked(Cancelled::kByCaller);
+  return true;
+}
+
+absl::Status Handle::MakeStatus(CURLcode code) {
+  return EasyStatus(code, "transfer");
+}
+
+absl::Status Handle::TransferStatus(CURLcode code) {
+  if (code == CURLE_OK) return MakeStatus(code);
+  switch (cancelled_.load(std::memory_order_acquire)) {
+    case Cancelled::kNo:
+      return MakeStatus(code);
+    case Cancelled::kByCaller:
+      return WithEasyCode(
+          absl::CancelledError("the transfer was ended by Cancel()"), code);
+    case Cancelled::kByClose:
+      break;
+  }
+  return WithEasyCode(
+      absl::CancelledError("the transfer was ended by Share::CloseNow()"),
+      code);
+}
+
+absl::Status Handle::GetMulti(CURLM** multi) {
+  {
+    absl::MutexLock lock(&mu_);
+    *multi = multi_;
+  }
+  if (*multi != nullptr) return absl::OkStatus();
+  *multi = curl_multi_init();
+  if (*multi == nullptr) {
+    return MultiStatus(CURLM_OUT_OF_MEMORY, "curl_multi_init");
+  }
+  const CURLMcode code =
+      curl_multi_setopt(*multi, CURLMOPT_MAXCONNECTS, max_connects_);
+  if (code != CURLM_OK) {
+    (void)curl_multi_cleanup(*multi);  // Empty, so that it cannot fail.
+    return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
+  }
+  absl::MutexLock lock(&mu_);
+  multi_ = *multi;
+  return absl::OkStatus();
+}
+
+absl::Status Handle::SetMaxConnects(long connections) {
+  CURLM* multi = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    multi = multi_;
+  }
+  if (multi != nullptr) {
+    const CURLMcode code =
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
+    if (code != CURLM_OK) {
+      return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
+    }
+  }
+  max_connects_ = connections;
+  return absl::OkStatus();
+}
+
+absl::Status Handle::Perform() {
+  const std::shared_ptr<Handle> self = shared_from_this();
+  if (absl::Status status = Enter(Mode::kTransfer); !status.ok()) return status;
+  absl::Status status = Drive();
+  Leave();
+  return status;
+}
+
+absl::Status Handle::Drive() {
+  CURLM* multi = nullptr;
+  if (absl::Status status = GetMulti(&multi); !status.ok()) return status;
+  CURLMcode code = curl_multi_add_handle(multi, curl_);
+  if (code != CURLM_OK) return MultiStatus(code, "curl_multi_add_handle");
+
+  const char* call = "curl_multi_perform";
+  bool done = false;
+  CURLcode result = CURLE_ABORTED_BY_CALLBACK;  // where it is cancelled
+  while (!cancelled()) {
+    int running = 0;
+    code = curl_multi_perform(multi, &running);
+    if (code != CURLM_OK) break;
+    if (running == 0) {
+      int left = 0;
+      while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+        if (message->msg == CURLMSG_DONE) {
+          result = message->data.result;
+          done = true;
+        }
+      }
+      if (!done) code = CURLM_INTERNAL_ERROR;
+      break;
+    }
+    code = curl_multi_poll(multi, nullptr, 0, kPollMilliseconds, nullptr);
+    if (code != CURLM_OK) {
+      call = "curl_multi_poll";
+      break;
+    }
+  }
+
+  if (!done) {
+    // Up to 8.19, removing a handle that resolves a name waits for the
+    // resolver, unless it is told not to. Best effort: an error of either call
+    // would only make the removal slower.
+    (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, 1L);
+  }
+  const CURLMcode removed = curl_multi_remove_handle(multi, curl_);
+  if (!done) (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, 0L);
+  if (code != CURLM_OK) return MultiStatus(code, call);
+  if (removed != CURLM_OK) {
+    return MultiStatus(removed, "curl_multi_remove_handle");
+  }
+  return TransferStatus(result);
+}
+
+void Handle::Release() {
+  const ThreadToken me = ThisThreadToken();
+  if (KindLocks::ThisThreadHoldsAny() && OwnsCurl()) {
+    ThisThread& thread = GetThisThread();
+    thread.deferred = new Deferred{shared_from_this(),
+                                   static_cast<Deferred*>(thread.deferred)};
+    return;
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    release_requested_ = true;
+    // The end of this thread's own use, or of the transfer, releases it.
+    if (holder_ == me) return;
+    mu_.Await(absl::Condition(this, &Handle::IsFree));
+    if (holder_ != nullptr) return;
+    holder_ = me;
+    mode_ = Mode::kChange;
+    depth_ = 1;
+  }
+  Leave();
+}
+
+void Handle::ReleaseNow() {
+  CURLM* multi = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    multi = multi_;
+    multi_ = nullptr;
+  }
+  const bool attached = share() != nullptr;
+  if (OwnsCurl()) {
+    // First, since the address may be used anew at once.
+    AttachedHandles::Get().Erase(curl_);
+    FreeCurl();  // curl_easy_cleanup detaches it.
+    if (attached) LeaveShare();
+  } else if (attached &&
+             (KindLocks::ThisThreadHoldsAny() || !DetachNow().ok())) {
+    ShareHandle::KeepForever(generation_);
+    LeaveShare();
+  }
+  // No handle is in it.
+  if (multi != nullptr) (void)curl_multi_cleanup(multi);
+}
+
+}  // namespace curlshare::internal

@@ -1,0 +1,219 @@
+#include "curlshare/share/internal/share_core.h"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share_handle.h"
+
+namespace curlshare::internal {
+namespace {
+
+std::atomic<uint64_t> last_id{0};
+
+}  // namespace
+
+ShareCore::ShareCore(Share* facade, bool detach_on_close,
+                     std::shared_ptr<KindLocks> locks,
+                     std::shared_ptr<const ShareHandle> first)
+    : id_(last_id.fetch_add(1, std::memory_order_relaxed) + 1),
+      detach_on_close_(detach_on_close),
+      locks_(std::move(locks)),
+      facade_(facade),
+      current_(std::move(first)) {}
+
+std::string ShareCore::name() const { return absl::StrCat("share #", id_); }
+
+absl::Status ShareCore::CheckOpen() const {
+  switch (state_) {
+    case State::kOpen:
+      return absl::OkStatus();
+    case State::kClosing:
+      return absl::FailedPreconditionError(absl::StrCat(
+          name(), " is closing: ", attached_, " handles have yet to leave it"));
+    case State::kClosed:
+      break;
+  }
+  return absl::FailedPreconditionError(absl::StrCat(name(), " is closed"));
+}
+
+absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
+  absl::MutexLock lock(&mu_);
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
+  handle->InsertBefore(&unvisited_);
+  ++attached_;
+  return Generation{current_, epoch()};
+}
+
+void ShareCore::Unlink(Handle* handle) {
+  {
+    absl::MutexLock lock(&mu_);
+    handle->Remove();
+    --attached_;
+  }
+  FinishIfEmpty();
+}
+
+Generation ShareCore::Newest() const {
+  absl::MutexLock lock(&mu_);
+  return Generation{current_, epoch()};
+}
+
+void ShareCore::BeginClosing(bool cancel) {
+  state_ = State::kClosing;
+  cancel_ = cancel_ || cancel;
+  epoch_.fetch_or(kClosingBit, std::memory_order_acq_rel);
+  // A further close visits all once more: it may want them cancelled.
+  unvisited_.TakeAll(&visited_);
+}
+
+void ShareCore::VisitAttached() {
+  while (true) {
+    std::shared_ptr<Handle> handle;
+    bool cancel = false;
+    {
+      absl::MutexLock lock(&mu_);
+      if (unvisited_.empty()) return;
+      auto* first = static_cast<Handle*>(unvisited_.next);
+      first->Remove();
+      first->InsertBefore(&visited_);
+      // Its owner takes it off the list, under `mu_`, before letting it die.
+      handle = first->shared_from_this();
+      cancel = cancel_;
+    }
+    handle->OnShareClosing(*this, cancel);
+  }
+}
+
+void ShareCore::FinishIfEmpty() {
+  std::shared_ptr<const ShareHandle> last;
+  {
+    absl::MutexLock lock(&mu_);
+    const bool wanted = state_ == State::kClosing || abandoned_;
+    if (!wanted || attached_ > 0 || current_ == nullptr) return;
+    last = std::move(current_);
+  }
+  // All handles have left, so that this is the last reference.
+  last.reset();
+  absl::MutexLock lock(&mu_);
+  state_ = State::kClosed;
+}
+
+absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (state_ == State::kClosed) return absl::OkStatus();
+    if (KindLocks::ThisThreadHoldsAny()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(name(),
+                       " cannot be closed from a callback that libcurl "
+                       "runs while it holds a share's lock"));
+    }
+    if (!detach_on_close_ && attached_ > 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          name(), " has ", attached_,
+          " handles attached, and detach_on_close is false: detach or destroy "
+          "them first"));
+    }
+    if (attached_ > 0 && deadline == absl::InfiniteFuture() &&
+        GetThisThread().active_transfers > 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(name(), " has ", attached_,
+                       " handles attached, and a transfer's callback must not "
+                       "wait for them without a deadline: it could wait for "
+                       "itself"));
+    }
+    BeginClosing(cancel);
+  }
+  VisitAttached();
+  FinishIfEmpty();
+  absl::MutexLock lock(&mu_);
+  if (mu_.AwaitWithDeadline(absl::Condition(this, &ShareCore::IsClosed),
+                            deadline)) {
+    return absl::OkStatus();
+  }
+  return absl::DeadlineExceededError(absl::StrCat(
+      name(), " is closing: ", attached_,
+      " handles were still in use at the deadline; each leaves when its "
+      "transfer ends, and the last frees the share"));
+}
+
+void ShareCore::Abandon() {
+  {
+    absl::MutexLock lock(&mu_);
+    facade_ = nullptr;
+    if (state_ == State::kClosed) return;
+    if (detach_on_close_) {
+      BeginClosing(/*cancel=*/false);
+    } else {
+      abandoned_ = true;
+    }
+  }
+  // Detaching takes the SHARE lock, which libcurl may be holding right now, on
+  // this very thread. The handles then leave at their next boundary.
+  if (detach_on_close_ && !KindLocks::ThisThreadHoldsAny()) VisitAttached();
+  FinishIfEmpty();
+}
+
+absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
+  if (KindLocks::ThisThreadHoldsAny()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(name(),
+                     " cannot be changed from a callback that libcurl "
+                     "runs while it holds a share's lock"));
+  }
+  // Outlives both locks: freeing a CURLSH may run callbacks.
+  std::shared_ptr<const ShareHandle> old;
+  absl::MutexLock reconfigure(&reconfigure_mu_);
+  LockDataSet kinds;
+  {
+    absl::MutexLock lock(&mu_);
+    if (absl::Status status = CheckOpen(); !status.ok()) return status;
+    kinds = current_->kinds();
+  }
+  const LockDataSet wanted = (kinds | add) - remove;
+  if (wanted == kinds) return absl::OkStatus();
+  absl::StatusOr<std::shared_ptr<const ShareHandle>> fresh =
+      ShareHandle::Create(wanted, locks_);
+  if (!fresh.ok()) return fresh.status();
+  old = *std::move(fresh);
+  absl::MutexLock lock(&mu_);
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
+  std::swap(old, current_);
+  epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
+  return absl::OkStatus();
+}
+
+LockDataSet ShareCore::kinds() const {
+  absl::MutexLock lock(&mu_);
+  return current_ == nullptr ? LockDataSet() : current_->kinds();
+}
+
+size_t ShareCore::attached() const {
+  absl::MutexLock lock(&mu_);
+  return attached_;
+}
+
+bool ShareCore::closed() const {
+  absl::MutexLock lock(&mu_);
+  return IsClosed();
+}
+
+Share* ShareCore::facade() const {
+  absl::MutexLock lock(&mu_);
+  return facade_;
+}
+
+}  // namespace curlshare::internal

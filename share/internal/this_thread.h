@@ -1,0 +1,27 @@
+// What the library knows of the calling thread.
+#ifndef CURLSHARE_SHARE_INTERNAL_THIS_THREAD_H_
+#define CURLSHARE_SHARE_INTERNAL_THIS_THREAD_H_
+
+namespace curlshare::internal {
+
+// Identifies the calling thread for as long as it lives; never null.
+using ThreadToken = const void*;
+
+// Plain data, so that it is usable until the very end of a thread and costs
+// no initialisation check.
+struct ThisThread {
+  int kind_locks_held = 0;   // kind locks of any share: see KindLocks
+  int active_transfers = 0;  // transfers under way: we are in a callback
+  void* deferred = nullptr;  // handles to release: see Handle::Release
+};
+
+inline ThisThread& GetThisThread() {
+  static thread_local ThisThread this_thread;
+  return this_thread;
+}
+
+inline ThreadToken ThisThreadToken() { return &GetThisThread(); }
+
+}  // namespace curlshare::internal
+
+#endif  // CURLSHARE_SHARE_INTERNAL_THIS_THREAD_H_

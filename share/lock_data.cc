@@ -1,0 +1,106 @@
+#include "curlshare/share/lock_data.h"
+
+#include <curl/curl.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "curlshare/share/libcurl_info.h"
+
+namespace curlshare {
+namespace {
+
+static_assert(static_cast<int>(LockData::kCookie) == CURL_LOCK_DATA_COOKIE);
+static_assert(static_cast<int>(LockData::kDns) == CURL_LOCK_DATA_DNS);
+static_assert(static_cast<int>(LockData::kSslSession) ==
+              CURL_LOCK_DATA_SSL_SESSION);
+static_assert(static_cast<int>(LockData::kConnect) == CURL_LOCK_DATA_CONNECT);
+static_assert(static_cast<int>(LockData::kPsl) == CURL_LOCK_DATA_PSL);
+static_assert(static_cast<int>(LockData::kHsts) == CURL_LOCK_DATA_HSTS);
+
+LockDataSet Probe() {
+  LockDataSet available;
+  if (!InitLibcurl().ok()) return available;
+  CURLSH* share = curl_share_init();
+  if (share == nullptr) return available;
+  for (LockData kind : LockDataSet::All()) {
+    // Each kind once: a second SHARE of CONNECT leaks before 8.10.
+    if (curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind)) ==
+        CURLSHE_OK) {
+      available = available | kind;
+    }
+  }
+  // Nothing was ever attached, so that this cannot fail.
+  (void)curl_share_cleanup(share);
+  return available;
+}
+
+}  // namespace
+
+absl::string_view LockDataName(LockData kind) {
+  switch (kind) {
+    case LockData::kCookie:
+      return "cookie";
+    case LockData::kDns:
+      return "dns";
+    case LockData::kSslSession:
+      return "ssl_session";
+    case LockData::kConnect:
+      return "connect";
+    case LockData::kPsl:
+      return "psl";
+    case LockData::kHsts:
+      return "hsts";
+  }
+  return "invalid";
+}
+
+LockDataSet LockDataSet::Available() {
+  static const LockDataSet available = Probe();
+  return available;
+}
+
+absl::StatusOr<LockDataSet> LockDataSet::Parse(absl::string_view text) {
+  LockDataSet set;
+  if (absl::StripAsciiWhitespace(text).empty()) return set;
+  for (absl::string_view part : absl::StrSplit(text, ',')) {
+    const absl::string_view name = absl::StripAsciiWhitespace(part);
+    if (absl::EqualsIgnoreCase(name, "none")) continue;
+    if (absl::EqualsIgnoreCase(name, "all")) {
+      set = All();
+      continue;
+    }
+    bool known = false;
+    for (LockData kind : All()) {
+      if (absl::EqualsIgnoreCase(name, LockDataName(kind))) {
+        set = set | kind;
+        known = true;
+      }
+    }
+    if (!known) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", name,
+                       "' is no kind of data that libcurl shares; "
+                       "the kinds are ",
+                       All().ToString(), ", all and none"));
+    }
+  }
+  return set;
+}
+
+std::string LockDataSet::ToString() const {
+  if (empty()) return "none";
+  std::vector<absl::string_view> names;
+  for (LockData kind : *this) names.push_back(LockDataName(kind));
+  return absl::StrJoin(names, ",");
+}
+
+}  // namespace curlshare

@@ -1,0 +1,89 @@
+#include "curlshare/share/lock_safety.h"
+
+#include <cstdint>
+
+#include "absl/types/span.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+
+namespace curlshare {
+namespace {
+
+constexpr uint32_t kFirst = LibcurlVersion(7, 88, 0);
+constexpr uint32_t kOpen = UINT32_MAX;
+
+// The last release before `major.minor.0`.
+constexpr uint32_t Before(uint32_t major, uint32_t minor) {
+  return LibcurlVersion(major, minor, 0) - 1;
+}
+
+constexpr LockSafetyRow kTable[] = {
+    {LockData::kCookie, kFirst, Before(8, 11), true,
+     "the jar is read and written under the COOKIE lock, as long as no "
+     "attached handle has a CURLOPT_COOKIEJAR",
+     "lib/cookie.c"},
+    {LockData::kCookie, LibcurlVersion(8, 11, 0), Before(8, 16), false,
+     "a request reads cookies of the shared jar after it has let go of the "
+     "lock: use after free",
+     "curl issues 16838 and 17774"},
+    {LockData::kCookie, LibcurlVersion(8, 16, 0), kOpen, true,
+     "the jar is read and written under the COOKIE lock; libcurl's "
+     "documentation still disclaims it",
+     "lib/cookie.c, lib/http.c; curl issue 17774"},
+
+    {LockData::kDns, kFirst, Before(8, 16), true,
+     "the cache is read and written under the DNS lock", "lib/hostip.c"},
+    {LockData::kDns, LibcurlVersion(8, 16, 0), Before(8, 20), false,
+     "the cache of failed look-ups is written without the DNS lock",
+     "curl issue 21209"},
+    {LockData::kDns, LibcurlVersion(8, 20, 0), kOpen, true,
+     "the cache is read and written under the DNS lock", "lib/dnscache.c"},
+
+    {LockData::kSslSession, kFirst, Before(8, 10), false,
+     "one OpenSSL session object is used by several connections at once",
+     "curl pull request 14751"},
+    {LockData::kSslSession, LibcurlVersion(8, 10, 0), kOpen, true,
+     "sessions are kept serialised and copied under the SSL_SESSION lock",
+     "curl pull request 14751; lib/vtls/vtls_scache.c"},
+
+    {LockData::kConnect, kFirst, kOpen, false,
+     "a connection of the pool is read by other threads while its own uses "
+     "it, without the CONNECT lock",
+     "CURL_LOCK_DATA_CONNECT in curl_share_setopt(3)"},
+
+    {LockData::kPsl, kFirst, kOpen, true,
+     "the list is read and loaded under the PSL lock", "lib/psl.c"},
+
+    {LockData::kHsts, kFirst, kOpen, false,
+     "entries are looked up, added and removed without the HSTS lock, which "
+     "is taken for files alone",
+     "CURL_LOCK_DATA_HSTS in curl_share_setopt(3)"},
+};
+
+}  // namespace
+
+absl::Span<const LockSafetyRow> LockSafetyTable() { return kTable; }
+
+const LockSafetyRow& LockSafety(LockData kind, uint32_t version) {
+  const LockSafetyRow* found = nullptr;
+  for (const LockSafetyRow& row : kTable) {
+    if (row.kind != kind) continue;
+    if (found == nullptr || row.first <= version) found = &row;
+  }
+  return *found;
+}
+
+LockDataSet ConcurrentSafeKinds(uint32_t version) {
+  LockDataSet safe;
+  for (LockData kind : LockDataSet::All()) {
+    if (LockSafety(kind, version).locks_suffice) safe = safe | kind;
+  }
+  return safe;
+}
+
+LockDataSet DefaultLockData() {
+  return ConcurrentSafeKinds(RunningLibcurl().version_num) &
+         LockDataSet::Available();
+}
+
+}  // namespace curlshare

@@ -1,0 +1,51 @@
+// Which kinds of shared data several threads may use at once, on which
+// libcurl, when libcurl's lock callbacks are right. It is not all of them:
+// libcurl itself reads or writes some shared data without taking the lock.
+//
+//   const uint32_t version = RunningLibcurl().version_num;
+//   LockSafetyRow row = LockSafety(LockData::kConnect, version);
+//   if (!row.locks_suffice) LOG(INFO) << row.reason << " (" << row.source <<
+//   ")";
+//
+// LockSafetyTable      every row
+// LockSafety           the row for a kind on a version
+// ConcurrentSafeKinds  the kinds for which the locks suffice on a version
+// DefaultLockData      what a Share shares unless told
+//
+// All functions here are safe to call from any thread.
+#ifndef CURLSHARE_SHARE_LOCK_SAFETY_H_
+#define CURLSHARE_SHARE_LOCK_SAFETY_H_
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "curlshare/share/lock_data.h"
+
+namespace curlshare {
+
+struct LockSafetyRow {
+  LockData kind;
+  uint32_t first;            // the first libcurl version it holds for
+  uint32_t last;             // the last; UINT32_MAX: until something newer says
+  bool locks_suffice;        // false: races although every lock is right
+  absl::string_view reason;  // why, in one sentence
+  absl::string_view source;  // where that is known from
+};
+
+// One or more rows a kind, by version, without gaps from 7.88.0 on.
+absl::Span<const LockSafetyRow> LockSafetyTable();
+
+// The row for `kind` on libcurl `version` (as LibcurlVersion() makes it). A
+// version older than the first row takes the first row's verdict.
+// REQUIRES: `kind` is one of the enumerators.
+const LockSafetyRow& LockSafety(LockData kind, uint32_t version);
+
+LockDataSet ConcurrentSafeKinds(uint32_t version);
+
+// The kinds that the running libcurl has and that are concurrent-safe on it.
+LockDataSet DefaultLockData();
+
+}  // namespace curlshare
+
+#endif  // CURLSHARE_SHARE_LOCK_SAFETY_H_

@@ -1,0 +1,135 @@
+#include "curlshare/share/share.h"
+
+#include <curl/curl.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "curlshare/share/attachment.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/share/share_handle.h"
+
+namespace curlshare {
+namespace {
+
+// Whether `kinds` can be shared between threads here, all of them.
+absl::Status CheckKinds(LockDataSet kinds) {
+  if (absl::Status status = InitLibcurl(); !status.ok()) return status;
+  const LibcurlInfo& libcurl = RunningLibcurl();
+  if (const LockDataSet missing = kinds - LockDataSet::Available();
+      !missing.empty()) {
+    return absl::UnimplementedError(absl::StrCat("libcurl ", libcurl.version,
+                                                 " was built without ", missing,
+                                                 ": it cannot be shared"));
+  }
+  for (LockData kind : kinds - ConcurrentSafeKinds(libcurl.version_num)) {
+    const LockSafetyRow& row = LockSafety(kind, libcurl.version_num);
+    return absl::UnimplementedError(absl::StrCat(
+        LockDataName(kind), " is not safe to share between threads on libcurl ",
+        libcurl.version, ": ", row.reason, " (", row.source, ")"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string ShareOptions::ToString() const {
+  return absl::StrCat(
+      "lock_data=", lock_data.has_value() ? lock_data->ToString() : "default",
+      " detach_on_close=", detach_on_close ? "true" : "false");
+}
+
+std::string ShareStats::ToString() const {
+  std::string text = absl::StrCat("sharing ", lock_data, ", ", attached,
+                                  " attached", closed ? ", closed" : "");
+  if (dropped_unlocks > 0) {
+    absl::StrAppend(&text, ", ", dropped_unlocks, " unlocks dropped");
+  }
+  if (unknown_kinds > 0) {
+    absl::StrAppend(&text, ", ", unknown_kinds, " calls for unknown kinds");
+  }
+  absl::StrAppend(&text, "\n  share: ", share_lock);
+  for (LockData kind : LockDataSet::All()) {
+    if (lock(kind).taken > 0) {
+      absl::StrAppend(&text, "\n  ", LockDataName(kind), ": ", lock(kind));
+    }
+  }
+  return text;
+}
+
+absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
+  if (!options.lock_data.has_value()) options.lock_data = DefaultLockData();
+  if (absl::Status status = CheckKinds(*options.lock_data); !status.ok()) {
+    return status;
+  }
+  auto locks = std::make_shared<KindLocks>(options.lock_observer);
+  absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
+      ShareHandle::Create(*options.lock_data, locks);
+  if (!handle.ok()) return handle.status();
+  return std::unique_ptr<Share>(
+      new Share(std::move(options), std::move(locks), *std::move(handle)));
+}
+
+Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
+             std::shared_ptr<const ShareHandle> handle)
+    : options_(std::move(options)),
+      core_(std::make_shared<internal::ShareCore>(
+          this, options_.detach_on_close, std::move(locks),
+          std::move(handle))) {}
+
+Share::~Share() { core_->Abandon(); }
+
+absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
+  if (curl == nullptr) {
+    return absl::InvalidArgumentError("Share::Attach: the CURL* is null");
+  }
+  auto handle = std::make_shared<internal::Handle>(curl);
+  if (absl::Status status = handle->Attach(core_); !status.ok()) return status;
+  return Attachment(std::move(handle));
+}
+
+absl::Status Share::Close(absl::Time deadline) {
+  return core_->Close(deadline, /*cancel=*/false);
+}
+
+absl::Status Share::CloseNow(absl::Time deadline) {
+  return core_->Close(deadline, /*cancel=*/true);
+}
+
+absl::Status Share::Enable(LockDataSet kinds) {
+  if (absl::Status status = CheckKinds(kinds); !status.ok()) return status;
+  return core_->ChangeKinds(/*add=*/kinds, /*remove=*/{});
+}
+
+absl::Status Share::Disable(LockDataSet kinds) {
+  return core_->ChangeKinds(/*add=*/{}, /*remove=*/kinds);
+}
+
+ShareStats Share::stats() const {
+  const KindLocks& locks = core_->locks();
+  ShareStats stats;
+  stats.share_lock = locks.stats(CURL_LOCK_DATA_SHARE);
+  for (LockData kind : LockDataSet::All()) {
+    stats.locks[static_cast<size_t>(kind)] =
+        locks.stats(static_cast<curl_lock_data>(kind));
+  }
+  stats.lock_data = core_->kinds();
+  stats.attached = core_->attached();
+  stats.closed = core_->closed();
+  stats.dropped_unlocks = locks.dropped_unlocks();
+  stats.unknown_kinds = locks.out_of_range();
+  return stats;
+}
+
+}  // namespace curlshare

@@ -1,0 +1,219 @@
+// A share that any number of threads can use: DNS answers, TLS sessions,
+// cookies and more, kept in common by many libcurl handles.
+//
+//   absl::StatusOr<std::unique_ptr<Share>> share = Share::Create();
+//   if (!share.ok()) return share.status();
+//   // On each thread:
+//   absl::StatusOr<Easy> easy = Easy::Create();      // "curlshare/easy/easy.h"
+//   if (absl::Status s = easy->Attach(**share); !s.ok()) return s;
+//   absl::StatusOr<Response> response = easy->Fetch("https://example.com/");
+//   // At the end:
+//   absl::Status closed = (*share)->Close(absl::Now() + absl::Seconds(10));
+//   if (!closed.ok()) closed = (*share)->CloseNow();  // end what is in flight
+//
+// Share::Create(options)        a new share
+//   Attach(CURL*)               puts a handle of your own in; Easy has Attach
+//   Close, CloseNow             takes all handles out, frees the share
+//   Enable, Disable             changes what is shared
+//   lock_data, attached, closed, options, stats
+//
+// STATES of a share, and what each call does there:
+//
+//                | open                    | closing             | closed
+//   -------------+-------------------------+---------------------+-----------
+//   Attach       | attaches                | FailedPrecondition  | FailedPr.
+//   Enable,      | changes                 | FailedPrecondition  | FailedPr.
+//    Disable     |                         |                     |
+//   Close        | closing, then closed or | waits again         | Ok
+//                | DeadlineExceeded        |                     |
+//   transfers    | use the share           | those in flight end | run without
+//   of handles   |                         | with it, new ones   | a share
+//                |                         | run without it      |
+//
+// `closing` lasts from a Close until the last handle in use has left; that one
+// frees the CURLSH.
+//
+// CALLBACKS. libcurl runs your callbacks inside a transfer. From one, every
+// method here may be called, with two exceptions that return
+// kFailedPrecondition and change nothing: Close and CloseNow without a
+// deadline while handles are attached, since they could wait for the very
+// transfer that they are called from; and, in a callback that libcurl runs
+// while it holds a share's lock (CURLOPT_DEBUGFUNCTION,
+// CURLOPT_CLOSESOCKETFUNCTION), everything that takes such a lock: Attach,
+// Close, CloseNow, Enable, Disable.
+//
+// Source: https://curl.se/libcurl/c/libcurl-share.html
+#ifndef CURLSHARE_SHARE_SHARE_H_
+#define CURLSHARE_SHARE_SHARE_H_
+
+#include <curl/curl.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <ostream>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "curlshare/share/attachment.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/lock_data.h"
+
+namespace curlshare {
+
+class Easy;
+
+struct ShareOptions {
+  // What to share. Unset: DefaultLockData(), every kind that the running
+  // libcurl has and that is safe to use from several threads on it. A set may
+  // be empty: see Share::Enable.
+  std::optional<LockDataSet> lock_data;
+
+  // What Close does while handles are attached. true: takes them out, waiting
+  // for those in transfer. false ("strict"): returns kFailedPrecondition with
+  // their number and changes nothing.
+  bool detach_on_close = true;
+
+  // Watches the lock callbacks; for tests and tracing. May be null.
+  std::shared_ptr<LockObserver> lock_observer;
+
+  std::string ToString() const;
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const ShareOptions& options) {
+    sink.Append(options.ToString());
+  }
+  friend std::ostream& operator<<(std::ostream& os, const ShareOptions& o) {
+    return os << o.ToString();
+  }
+};
+
+// What a share did since it was created.
+struct ShareStats {
+  // libcurl's lock of the share itself, taken at each attach and detach.
+  KindLockStats share_lock;
+  // The lock of one kind; all zero for a kind that is not shared.
+  const KindLockStats& lock(LockData kind) const {
+    return locks[static_cast<size_t>(kind)];
+  }
+
+  LockDataSet lock_data;  // what is shared now
+  size_t attached = 0;    // handles attached now
+  bool closed = false;
+  // Calls of libcurl to the lock callbacks that had to be ignored: unlocks of
+  // locks not held, and kinds that do not exist. Not an error of yours.
+  uint64_t dropped_unlocks = 0;
+  uint64_t unknown_kinds = 0;
+
+  std::array<KindLockStats, 8> locks;  // by the value of the LockData
+
+  // One line for the share, one for each kind that was ever locked.
+  std::string ToString() const;
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const ShareStats& stats) {
+    sink.Append(stats.ToString());
+  }
+  friend std::ostream& operator<<(std::ostream& os, const ShareStats& stats) {
+    return os << stats.ToString();
+  }
+};
+
+// Safe for concurrent use without external synchronization, but for its
+// destruction, which must come after every other call on it has returned.
+// Handles and Attachments may outlive it.
+//
+// Whatever a thread did before its transfer ended happens before Close
+// returns kOk on another.
+class Share {
+ public:
+  // kUnimplemented where the running libcurl lacks a kind that
+  // options.lock_data asks for, or where that kind is not safe to use from
+  // several threads on the running libcurl (the message says which and why;
+  // see lock_safety.h); kResourceExhausted when out of memory.
+  static absl::StatusOr<std::unique_ptr<Share>> Create(
+      ShareOptions options = {});
+
+  Share(const Share&) = delete;
+  Share& operator=(const Share&) = delete;
+
+  // Closes as Close(absl::InfinitePast()) would, but never fails: idle handles
+  // leave now, those in transfer when that ends, the last one out frees the
+  // CURLSH. In strict mode nothing is taken out: the attached handles go on
+  // sharing until the last of them has left or gone. Never blocks on a
+  // transfer.
+  ~Share();
+
+  // Puts `curl` into the share. Its own cookies and HSTS entries are lost, as
+  // CURLOPT_SHARE says; cookies need its cookie engine (CURLOPT_COOKIEFILE "").
+  // `curl` is not owned and must outlive the Attachment; from here on the
+  // rules of attachment.h apply to it.
+  //
+  // kInvalidArgument for null; kAlreadyExists where it is attached already,
+  // with the share; kFailedPrecondition where this share is closing or closed,
+  // or in a callback under a share's lock. The handle is then as it was.
+  absl::StatusOr<Attachment> Attach(CURL* curl);
+
+  // Takes every handle out and frees the CURLSH. Idle handles are taken out by
+  // this call; a handle in use or in transfer leaves at the end of that, on
+  // its own thread, and this call waits for it. From the moment that Close is
+  // called the share takes no new handle and no new transfer. Handles are
+  // detached, not closed: they stay usable, without a share.
+  //
+  // kOk: closed, nothing attached, the CURLSH freed. Also when it was before.
+  // kDeadlineExceeded: `deadline` passed with handles in use; the share stays
+  //   closing, each leaves when it can, the last one frees the CURLSH, and a
+  //   further Close waits again.
+  // kFailedPrecondition, nothing changed: strict mode with handles attached;
+  //   or called from a callback (see above).
+  //
+  // Never blocks past `deadline` but for a handle's detaching that is under
+  // way, which does no I/O of its own. absl::InfinitePast() does not wait.
+  absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
+
+  // As Close, and ends the transfers in flight: they return kCancelled. What
+  // runs in a Transfer of your own ends when its progress function is next
+  // called, within about a second.
+  absl::Status CloseNow(absl::Time deadline = absl::InfiniteFuture());
+
+  // Adds to, or removes from, what is shared: all of `kinds` or, on an error,
+  // none. Allowed while handles are attached: each moves over at the start of
+  // its next transfer. libcurl cannot change a share in use, so that a change
+  // means a fresh CURLSH: what was cached and learnt so far, cookies included,
+  // is forgotten. A call that changes nothing forgets nothing.
+  //
+  // Errors as for Create; kFailedPrecondition where the share is closing or
+  // closed, or in a callback under a share's lock.
+  absl::Status Enable(LockDataSet kinds);
+  absl::Status Disable(LockDataSet kinds);
+
+  // What is shared; nothing once closed.
+  LockDataSet lock_data() const { return core_->kinds(); }
+  // The number of handles attached.
+  size_t attached() const { return core_->attached(); }
+  // True once closed for good: nothing attached, the CURLSH freed.
+  bool closed() const { return core_->closed(); }
+  // As given to Create, lock_data filled in.
+  const ShareOptions& options() const { return options_; }
+  ShareStats stats() const;
+  // "share #3": a number unique in the process, as error messages name it.
+  std::string name() const { return core_->name(); }
+
+ private:
+  friend class Easy;
+
+  Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
+        std::shared_ptr<const ShareHandle> handle);
+
+  const ShareOptions options_;
+  const std::shared_ptr<internal::ShareCore> core_;
+};
+
+}  // namespace curlshare
+
+#endif  // CURLSHARE_SHARE_SHARE_H_

@@ -1,0 +1,501 @@
+// What a Share does on one thread, without a server. Transfers:
+// easy/easy_test.cc; threads: easy/share_close_test.cc.
+#include "curlshare/share/share.h"
+
+#include <curl/curl.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/share/attachment.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/share/share_handle.h"
+#include "curlshare/testing/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::curlshare::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct CurlDeleter {
+  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+};
+using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
+
+// Every test ends with as many CURLSH as it began with.
+class ShareTest : public ::testing::Test {
+ protected:
+  ~ShareTest() override {
+    EXPECT_EQ(ShareHandle::live_count(), live_before_) << "a CURLSH leaked";
+  }
+
+  static std::unique_ptr<Share> NewShare(ShareOptions options = {}) {
+    auto share = Share::Create(std::move(options));
+    EXPECT_OK(share.status());
+    return *std::move(share);
+  }
+  static ShareOptions Strict() {
+    ShareOptions options;
+    options.detach_on_close = false;
+    return options;
+  }
+
+  const int64_t live_before_ = ShareHandle::live_count();
+};
+
+TEST_F(ShareTest, SharesTheDefaultKindsUnlessTold) {
+  const auto share = NewShare();
+  EXPECT_EQ(share->lock_data(), DefaultLockData());
+  EXPECT_EQ(share->options().lock_data, DefaultLockData());
+  EXPECT_FALSE(share->closed());
+  EXPECT_EQ(share->attached(), 0u);
+}
+
+TEST_F(ShareTest, SharesTheKindsThatItIsTold) {
+  ShareOptions options;
+  options.lock_data = LockData::kPsl & LockDataSet::Available();
+  EXPECT_EQ(NewShare(options)->lock_data(), *options.lock_data);
+  options.lock_data = LockDataSet();
+  EXPECT_TRUE(NewShare(options)->lock_data().empty());
+}
+
+TEST_F(ShareTest, RefusesKindsThatRaceOnThisLibcurlAndSaysWhy) {
+  const LockDataSet unsafe = LockDataSet::Available() -
+                             ConcurrentSafeKinds(RunningLibcurl().version_num);
+  EXPECT_TRUE(unsafe.Contains(LockData::kConnect));
+  for (LockData kind : unsafe) {
+    ShareOptions options;
+    options.lock_data = DefaultLockData() | kind;
+    EXPECT_THAT(
+        Share::Create(options).status(),
+        StatusIs(absl::StatusCode::kUnimplemented,
+                 AllOf(HasSubstr(LockDataName(kind)),
+                       HasSubstr(RunningLibcurl().version),
+                       HasSubstr("not safe to share between threads"))));
+  }
+}
+
+TEST_F(ShareTest, RefusesKindsThatThisLibcurlLacksAndNamesThem) {
+  for (LockData kind : LockDataSet::All() - LockDataSet::Available()) {
+    ShareOptions options;
+    options.lock_data = kind;
+    EXPECT_THAT(Share::Create(options).status(),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         AllOf(HasSubstr(LockDataName(kind)),
+                               HasSubstr("was built without"))));
+  }
+}
+
+TEST_F(ShareTest, CloseIsIdempotent) {
+  const auto share = NewShare();
+  EXPECT_OK(share->Close());
+  EXPECT_TRUE(share->closed());
+  EXPECT_TRUE(share->lock_data().empty());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  EXPECT_OK(share->Close());
+  EXPECT_OK(share->CloseNow());
+  EXPECT_OK(share->Close(absl::InfinitePast()));
+}
+
+TEST_F(ShareTest, CloseDetachesIdleHandlesEvenWithoutWaiting) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_TRUE(attachment->attached());
+  EXPECT_EQ(share->attached(), 1u);
+  EXPECT_OK(share->Close(absl::InfinitePast()));
+  EXPECT_FALSE(attachment->attached());
+  EXPECT_EQ(share->attached(), 0u);
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  // The handle itself is still there.
+  EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_URL, "http://x/"), CURLE_OK);
+}
+
+TEST_F(ShareTest, CloseDetachesAnyNumberOfHandles) {
+  const auto share = NewShare();
+  std::vector<CurlPtr> curls;
+  std::vector<Attachment> attachments;
+  for (int i = 0; i < 1000; ++i) {
+    curls.emplace_back(curl_easy_init());
+    auto attachment = share->Attach(curls.back().get());
+    ASSERT_OK(attachment.status());
+    attachments.push_back(*std::move(attachment));
+  }
+  EXPECT_EQ(share->attached(), 1000u);
+  EXPECT_OK(share->Close());
+  for (const Attachment& attachment : attachments) {
+    EXPECT_FALSE(attachment.attached());
+  }
+}
+
+TEST_F(ShareTest, StrictCloseSaysHowManyAndChangesNothing) {
+  const auto share = NewShare(Strict());
+  const CurlPtr a(curl_easy_init());
+  const CurlPtr b(curl_easy_init());
+  auto attachment_a = share->Attach(a.get());
+  auto attachment_b = share->Attach(b.get());
+  ASSERT_OK(attachment_a.status());
+  ASSERT_OK(attachment_b.status());
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(share->Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                         HasSubstr("2 handles attached")));
+    EXPECT_THAT(share->CloseNow(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+    EXPECT_FALSE(share->closed());
+    EXPECT_TRUE(attachment_a->attached());
+    EXPECT_TRUE(attachment_b->attached());
+  }
+  // Still open in every way.
+  const CurlPtr c(curl_easy_init());
+  auto attachment_c = share->Attach(c.get());
+  EXPECT_OK(attachment_c.status());
+  EXPECT_OK(attachment_a->Detach());
+  EXPECT_OK(attachment_b->Detach());
+  EXPECT_OK(attachment_c->Detach());
+  EXPECT_OK(share->Close());
+  EXPECT_TRUE(share->closed());
+}
+
+TEST_F(ShareTest, AttachToAClosedShareNamesTheShare) {
+  const auto share = NewShare();
+  ASSERT_OK(share->Close());
+  const CurlPtr curl(curl_easy_init());
+  EXPECT_THAT(share->Attach(curl.get()).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr(share->name() + " is closed")));
+  // The handle is free for another one.
+  const auto other = NewShare();
+  EXPECT_OK(other->Attach(curl.get()).status());
+}
+
+TEST_F(ShareTest, AttachOfNullIsInvalid) {
+  EXPECT_THAT(NewShare()->Attach(nullptr).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(ShareTest, AttachTwiceNamesTheShareThatHasTheHandle) {
+  const auto share = NewShare();
+  const auto other = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  for (Share* s : {share.get(), other.get()}) {
+    EXPECT_THAT(s->Attach(curl.get()).status(),
+                StatusIs(absl::StatusCode::kAlreadyExists,
+                         HasSubstr(share->name() + " already")));
+  }
+  EXPECT_TRUE(attachment->attached());
+  EXPECT_EQ(share->attached(), 1u);
+  EXPECT_EQ(other->attached(), 0u);
+  ASSERT_OK(attachment->Detach());
+  EXPECT_OK(other->Attach(curl.get()).status());
+}
+
+TEST_F(ShareTest, DetachTwiceIsAnError) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_OK(attachment->Detach());
+  EXPECT_EQ(attachment->handle(), nullptr);
+  EXPECT_THAT(attachment->Detach(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(ShareTest, DetachAfterTheShareClosedIsAnError) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  ASSERT_OK(share->Close());
+  EXPECT_THAT(attachment->Detach(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("not attached")));
+  EXPECT_EQ(attachment->handle(), curl.get());
+}
+
+TEST_F(ShareTest, AnAttachmentOfNothingAnswersEveryCall) {
+  Attachment attachment;
+  EXPECT_FALSE(attachment.attached());
+  EXPECT_FALSE(attachment.Cancel());
+  EXPECT_EQ(attachment.handle(), nullptr);
+  for (const absl::Status& status :
+       {attachment.Detach(), attachment.Perform(),
+        attachment.BeginUse().status(), attachment.BeginTransfer().status()}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
+  }
+}
+
+TEST_F(ShareTest, AnAttachmentThatIsMovedKeepsTheHandleIn) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  Attachment moved = *std::move(attachment);
+  EXPECT_TRUE(moved.attached());
+  EXPECT_EQ(share->attached(), 1u);
+  // Assigning over it lets go of the handle.
+  moved = Attachment();
+  EXPECT_EQ(share->attached(), 0u);
+}
+
+// ---- Orders of destruction
+
+TEST_F(ShareTest, ShareGoesFirst) {
+  auto share = NewShare();
+  CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  share = nullptr;
+  EXPECT_FALSE(attachment->attached());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  attachment = Attachment();
+  curl = nullptr;
+}
+
+TEST_F(ShareTest, AttachmentGoesFirst) {
+  auto share = NewShare();
+  CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  attachment = Attachment();
+  curl = nullptr;
+  EXPECT_EQ(share->attached(), 0u);
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+}
+
+TEST_F(ShareTest, StrictShareThatGoesFirstLivesUntilTheLastHandleLeaves) {
+  auto share = NewShare(Strict());
+  const CurlPtr a(curl_easy_init());
+  const CurlPtr b(curl_easy_init());
+  auto attachment_a = share->Attach(a.get());
+  auto attachment_b = share->Attach(b.get());
+  ASSERT_OK(attachment_a.status());
+  ASSERT_OK(attachment_b.status());
+  share = nullptr;
+  EXPECT_TRUE(attachment_a->attached());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+  attachment_a = Attachment();
+  EXPECT_TRUE(attachment_b->attached());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+  attachment_b = Attachment();
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+}
+
+TEST_F(ShareTest, AUseThatOutlivesItsAttachmentEndsIt) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  {
+    auto use = attachment->BeginUse();
+    ASSERT_OK(use.status());
+    attachment = Attachment();
+    EXPECT_EQ(share->attached(), 1u) << "the handle was taken out in use";
+  }
+  EXPECT_EQ(share->attached(), 0u);
+}
+
+// ---- Enable, Disable
+
+TEST_F(ShareTest, EnablesAndDisablesWhenNothingIsAttached) {
+  ShareOptions options;
+  options.lock_data = LockDataSet();
+  const auto share = NewShare(options);
+  EXPECT_OK(share->Enable(DefaultLockData()));
+  EXPECT_EQ(share->lock_data(), DefaultLockData());
+  const LockData first = *DefaultLockData().begin();
+  EXPECT_OK(share->Disable(first));
+  EXPECT_EQ(share->lock_data(), DefaultLockData() - first);
+  // libcurl itself cannot unshare PSL, nor CONNECT without a leak.
+  EXPECT_OK(share->Disable(LockDataSet::All()));
+  EXPECT_TRUE(share->lock_data().empty());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+}
+
+TEST_F(ShareTest, EnableIsAllOrNothing) {
+  ShareOptions options;
+  options.lock_data = LockDataSet();
+  const auto share = NewShare(options);
+  EXPECT_THAT(share->Enable(DefaultLockData() | LockData::kConnect),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("connect")));
+  EXPECT_TRUE(share->lock_data().empty());
+}
+
+TEST_F(ShareTest, EnableOfWhatIsEnabledKeepsTheCurlsh) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_OK(share->Enable(DefaultLockData()));
+  EXPECT_OK(share->Disable({}));
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+}
+
+// libcurl: CURLSHE_IN_USE. Here the handle moves at its next transfer; the old
+// CURLSH lives until then.
+TEST_F(ShareTest, EnableWhileAttachedMakesANewGeneration) {
+  ShareOptions options;
+  options.lock_data = LockDataSet();
+  const auto share = NewShare(options);
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  ASSERT_OK(share->Enable(DefaultLockData()));
+  EXPECT_EQ(share->lock_data(), DefaultLockData());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 2);
+  EXPECT_TRUE(attachment->attached());
+  EXPECT_OK(attachment->BeginTransfer().status());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+  EXPECT_OK(share->Close());
+}
+
+TEST_F(ShareTest, AnIdleHandleOfAnOldGenerationDetachesCleanly) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  ASSERT_OK(share->Disable(*DefaultLockData().begin()));
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 2);
+  EXPECT_OK(share->Close());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+}
+
+TEST_F(ShareTest, EnableAndDisableOnAClosedShareFail) {
+  const auto share = NewShare();
+  ASSERT_OK(share->Close());
+  EXPECT_THAT(
+      share->Enable(DefaultLockData()),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is closed")));
+  EXPECT_THAT(share->Disable(DefaultLockData()),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+// ---- Uses and transfers of raw handles
+
+TEST_F(ShareTest, UsesNest) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  auto outer = attachment->BeginUse();
+  ASSERT_OK(outer.status());
+  EXPECT_EQ(outer->handle(), curl.get());
+  EXPECT_OK(attachment->BeginUse().status());
+  EXPECT_THAT(attachment->Detach(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("in use on this thread")));
+  EXPECT_THAT(attachment->Perform(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_TRUE(attachment->attached());
+}
+
+TEST_F(ShareTest, ATransferKeepsTheShareUntilItsEnd) {
+  auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  auto transfer = attachment->BeginTransfer();
+  ASSERT_OK(transfer.status());
+  EXPECT_THAT(share->Close(absl::Now() + absl::Milliseconds(1)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("1 handles were still in use")));
+  EXPECT_FALSE(share->closed());
+  EXPECT_TRUE(attachment->attached());
+  // From here on the share takes nothing new.
+  const CurlPtr other(curl_easy_init());
+  EXPECT_THAT(
+      share->Attach(other.get()).status(),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is closing")));
+  EXPECT_THAT(share->Enable(DefaultLockData()),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_FALSE(transfer->cancelled());
+  EXPECT_THAT(share->CloseNow(absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_TRUE(transfer->cancelled());
+  // Not within a transfer of this very thread.
+  EXPECT_THAT(share->Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr("without a deadline")));
+  EXPECT_THAT(transfer->End(CURLE_ABORTED_BY_CALLBACK),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(transfer->End(CURLE_OK),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  // The last one out has freed the CURLSH.
+  EXPECT_TRUE(share->closed());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  EXPECT_OK(share->Close());
+}
+
+TEST_F(ShareTest, ATransferThatStartsInAClosingShareRunsWithoutIt) {
+  const auto share = NewShare();
+  const CurlPtr busy(curl_easy_init());
+  const CurlPtr idle(curl_easy_init());
+  auto busy_attachment = share->Attach(busy.get());
+  auto idle_attachment = share->Attach(idle.get());
+  ASSERT_OK(busy_attachment.status());
+  ASSERT_OK(idle_attachment.status());
+  auto transfer = busy_attachment->BeginTransfer();
+  ASSERT_OK(transfer.status());
+  EXPECT_THAT(share->Close(absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_FALSE(idle_attachment->attached());
+  EXPECT_OK(idle_attachment->BeginTransfer().status());
+  EXPECT_EQ(share->attached(), 1u);
+}
+
+TEST_F(ShareTest, CancelTellsWhetherThereWasATransfer) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_FALSE(attachment->Cancel());
+  {
+    auto transfer = attachment->BeginTransfer();
+    ASSERT_OK(transfer.status());
+    EXPECT_TRUE(attachment->Cancel());
+    EXPECT_TRUE(transfer->cancelled());
+  }
+  EXPECT_FALSE(attachment->Cancel());
+  auto next = attachment->BeginTransfer();
+  ASSERT_OK(next.status());
+  EXPECT_FALSE(next->cancelled()) << "an old Cancel hit a new transfer";
+}
+
+// ---- Printing
+
+TEST_F(ShareTest, Prints) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_EQ(absl::StrCat(ShareOptions()),
+            "lock_data=default detach_on_close=true");
+  EXPECT_THAT(absl::StrCat(share->options()),
+              HasSubstr(DefaultLockData().ToString()));
+  const ShareStats stats = share->stats();
+  EXPECT_EQ(stats.attached, 1u);
+  EXPECT_GE(stats.share_lock.taken, 1u);
+  EXPECT_EQ(stats.dropped_unlocks, 0u);
+  EXPECT_EQ(stats.unknown_kinds, 0u);
+  EXPECT_THAT(absl::StrCat(stats),
+              AllOf(HasSubstr("1 attached"), HasSubstr("share: taken ")));
+}
+
+}  // namespace
+}  // namespace curlshare

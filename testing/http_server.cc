@@ -1,0 +1,422 @@
+#include "curlshare/testing/http_server.h"
+
+#include <openssl/ssl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>  // NOLINT(build/c++11)
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/testing/self_signed_certificate.h"
+#include "httplib.h"
+
+namespace curlshare::testing {
+namespace {
+
+// A thread for each connection that is open, as a stalled one must not keep
+// others waiting; kept for the next connection when it ends.
+class ThreadPerConnection final : public httplib::TaskQueue {
+ public:
+  // Called on the accepting thread: before each connection (false: drop it),
+  // and several times a second.
+  ThreadPerConnection(std::function<bool()> on_connection,
+                      std::function<void()> on_idle)
+      : on_connection_(std::move(on_connection)),
+        on_idle_(std::move(on_idle)) {}
+
+  bool enqueue(std::function<void()> serve) override ABSL_LOCKS_EXCLUDED(mu_) {
+    const bool wanted = on_connection_();
+    on_idle_();
+    if (!wanted) return false;
+    absl::MutexLock lock(&mu_);
+    waiting_.push_back(std::move(serve));
+    if (waiting_.size() > idle_) {
+      threads_.emplace_back([this] { Serve(); });
+      ++idle_;  // It will be, when it starts.
+    }
+    return true;
+  }
+
+  void shutdown() override ABSL_LOCKS_EXCLUDED(mu_) {
+    std::vector<std::thread> threads;
+    {
+      absl::MutexLock lock(&mu_);
+      shutdown_ = true;
+      threads.swap(threads_);
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+
+  void on_idle() override { on_idle_(); }
+
+ private:
+  void Serve() ABSL_LOCKS_EXCLUDED(mu_) {
+    while (true) {
+      std::function<void()> serve;
+      {
+        absl::MutexLock lock(&mu_);
+        mu_.Await(absl::Condition(this, &ThreadPerConnection::HasNews));
+        if (waiting_.empty()) break;
+        serve = std::move(waiting_.front());
+        waiting_.pop_front();
+        --idle_;
+      }
+      serve();
+      absl::MutexLock lock(&mu_);
+      ++idle_;
+    }
+    OPENSSL_thread_stop();
+  }
+  bool HasNews() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return !waiting_.empty() || shutdown_;
+  }
+
+  const std::function<bool()> on_connection_;
+  const std::function<void()> on_idle_;
+  absl::Mutex mu_;
+  std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mu_);
+  size_t idle_ ABSL_GUARDED_BY(mu_) = 0;
+  std::vector<std::thread> threads_ ABSL_GUARDED_BY(mu_);
+  bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+// A parameter of the request's query as a number, 0 where it is missing.
+int64_t Number(const httplib::Request& request, const char* name) {
+  int64_t number = 0;
+  return absl::SimpleAtoi(request.get_param_value(name), &number) ? number : 0;
+}
+
+constexpr char kBytes[] = "application/octet-stream";
+
+std::string Block(size_t size) { return std::string(size, 'x'); }
+
+// Sends up to `size` bytes.
+bool Write(httplib::DataSink& sink, size_t size) {
+  static const std::string block = Block(size_t{64} << 10);
+  return sink.write(block.data(), std::min(size, block.size()));
+}
+
+}  // namespace
+
+class HttpServer::Impl {
+ public:
+  explicit Impl(HttpServerOptions options) : options_(options) {}
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  absl::Status Start() {
+    if (absl::Status status = MakeServer(); !status.ok()) return status;
+    server_->set_tcp_nodelay(true);
+    server_->set_keep_alive_max_count(1 << 30);
+    server_->set_keep_alive_timeout(absl::ToInt64Seconds(
+        absl::Ceil(options_.keep_alive, absl::Seconds(1))));
+    server_->set_read_timeout(absl::ToChronoSeconds(options_.longest_stall));
+    server_->set_write_timeout(absl::ToChronoSeconds(options_.longest_stall));
+    // How often the accepting thread looks whether it is to stop. It closes
+    // the listening socket itself: nobody closes what another waits on.
+    server_->set_idle_interval(0, 20000);
+    server_->new_task_queue = [this] {
+      return new ThreadPerConnection([this] { return OnConnection(); },
+                                     [this] { OnIdle(); });
+    };
+    server_->set_pre_routing_handler(
+        [this](const httplib::Request&, httplib::Response&) {
+          absl::MutexLock lock(&mu_);
+          ++counts_.requests;
+          return httplib::Server::HandlerResponse::Unhandled;
+        });
+    Route();
+    port_ = server_->bind_to_any_port("127.0.0.1");
+    if (port_ <= 0) {
+      return absl::UnavailableError("no port of 127.0.0.1 can be listened on");
+    }
+    accepting_ = std::thread([this] { server_->listen_after_bind(); });
+    server_->wait_until_ready();
+    return absl::OkStatus();
+  }
+
+  ~Impl() {
+    stop_accepting_ = true;
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+    }
+    if (accepting_.joinable()) accepting_.join();
+  }
+
+  bool tls() const { return options_.tls; }
+  int port() const { return port_; }
+  void Refuse() {
+    stop_accepting_ = true;
+    refusing_.WaitForNotification();
+  }
+
+  HttpServerCounts counts() const ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    return counts_;
+  }
+  void ResetCounts() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    counts_ = {};
+  }
+  void DropNextConnections(int n) ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    drop_ = n;
+  }
+
+  bool WaitForStalled(int n, absl::Time deadline) const
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    const auto enough = [this, n]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+      return stalled_ >= n;
+    };
+    absl::MutexLock lock(&mu_);
+    return mu_.AwaitWithDeadline(absl::Condition(&enough), deadline);
+  }
+  void ReleaseStalled() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    ++releases_;
+    stalled_ = 0;
+  }
+
+ private:
+  absl::Status MakeServer() {
+    if (!options_.tls) {
+      server_ = std::make_unique<httplib::Server>();
+      return absl::OkStatus();
+    }
+    const absl::StatusOr<SelfSignedCertificate>& certificate =
+        GetSelfSignedCertificate();
+    if (!certificate.ok()) return certificate.status();
+    server_ = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
+      SSL_CTX_set_app_data(&context, this);
+      SSL_CTX_set_info_callback(&context, &Impl::OnTls);
+      return SSL_CTX_use_certificate(&context, certificate->certificate) == 1 &&
+             SSL_CTX_use_PrivateKey(&context, certificate->key) == 1 &&
+             SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION) == 1;
+    });
+    if (!server_->is_valid()) {
+      return absl::InternalError("OpenSSL does not take the certificate");
+    }
+    return absl::OkStatus();
+  }
+
+  // On the accepting thread: whether to serve the connection.
+  bool OnConnection() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    ++counts_.connections;
+    if (drop_ == 0) return true;
+    --drop_;
+    return false;
+  }
+
+  // On the accepting thread.
+  void OnIdle() {
+    if (!stop_accepting_ || refusing_.HasBeenNotified()) return;
+    server_->stop();
+    refusing_.Notify();
+  }
+
+  static void OnTls(const SSL* ssl, int where, int /*value*/) {
+    if ((where & SSL_CB_HANDSHAKE_DONE) == 0) return;
+    // It may be told several times for one connection.
+    static const int counted =
+        SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
+    if (SSL_get_ex_data(ssl, counted) != nullptr) return;
+    auto* self = static_cast<Impl*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
+    // const in the callback's type only: OpenSSL passes the SSL itself.
+    SSL_set_ex_data(const_cast<SSL*>(ssl), counted, self);  // NOLINT
+    absl::MutexLock lock(&self->mu_);
+    ++(SSL_session_reused(ssl) == 1 ? self->counts_.tls_resumed
+                                    : self->counts_.tls_full);
+  }
+
+  // Returns at ReleaseStalled(), or when the server stops.
+  void Stall() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    const int releases = releases_;
+    const auto released = [this, releases]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+      return releases_ != releases || stopping_;
+    };
+    ++stalled_;
+    mu_.AwaitWithTimeout(absl::Condition(&released), options_.longest_stall);
+    if (releases_ == releases) --stalled_;
+  }
+
+  bool stopping() const ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    return stopping_;
+  }
+
+  void Route() {
+    using httplib::DataSink;
+    using httplib::Request;
+    using httplib::Response;
+    On("/", [](const Request&, Response& response) {
+      response.set_content("ok", "text/plain");
+    });
+    On("/bytes", [](const Request& request, Response& response) {
+      response.set_content_provider(Number(request, "n"), kBytes,
+                                    [](size_t, size_t length, DataSink& sink) {
+                                      return Write(sink, length);
+                                    });
+    });
+    On("/echo", [](const Request& request, Response& response) {
+      std::string text =
+          absl::StrCat(request.method, " ", request.target, "\n");
+      for (const auto& [name, value] : request.headers) {
+        absl::StrAppend(&text, name, ": ", value, "\n");
+      }
+      absl::StrAppend(&text, "\n", request.body);
+      response.set_content(text, "text/plain");
+    });
+    On("/status", [](const Request& request, Response& response) {
+      response.status = static_cast<int>(Number(request, "code"));
+    });
+    On("/redirect", [](const Request& request, Response& response) {
+      response.set_redirect(request.get_param_value("to"));
+    });
+    On("/delay", [this](const Request& request, Response& response) {
+      {
+        absl::MutexLock lock(&mu_);
+        mu_.AwaitWithTimeout(absl::Condition(&stopping_),
+                             std::min(absl::Milliseconds(Number(request, "ms")),
+                                      options_.longest_stall));
+      }
+      response.set_content("ok", "text/plain");
+    });
+    On("/stall", [this](const Request& request, Response& response) {
+      const std::string after = request.get_param_value("after");
+      if (after.empty()) {
+        Stall();
+        response.set_content("ok", "text/plain");
+        return;
+      }
+      response.set_chunked_content_provider(
+          kBytes, [this, after](size_t offset, DataSink& sink) {
+            if (after == "bytes" && offset == 0) return Write(sink, 100);
+            Stall();
+            if (!Write(sink, 2)) return false;
+            sink.done();
+            return true;
+          });
+    });
+    On("/endless", [this](const Request&, Response& response) {
+      response.set_chunked_content_provider(
+          kBytes, [this](size_t, DataSink& sink) {
+            return !stopping() && Write(sink, size_t{16} << 10);
+          });
+    });
+    On("/drop", [](const Request& request, Response& response) {
+      const size_t after = Number(request, "after");
+      response.set_content_provider(
+          after + 1, kBytes, [after](size_t offset, size_t, DataSink& sink) {
+            return offset < after && Write(sink, after - offset);
+          });
+    });
+    On("/cookie/set", [](const Request& request, Response& response) {
+      std::string cookie =
+          absl::StrCat(request.get_param_value("name"), "=",
+                       request.get_param_value("value"), "; Path=/");
+      if (request.has_param("max_age")) {
+        absl::StrAppend(&cookie, "; Max-Age=", Number(request, "max_age"));
+      }
+      if (request.has_param("domain")) {
+        const std::string host = request.get_header_value("Host");
+        absl::StrAppend(&cookie, "; Domain=", host.substr(0, host.find(':')));
+      }
+      response.set_header("Set-Cookie", cookie);
+      response.set_content("ok", "text/plain");
+    });
+    On("/cookie/expire", [](const Request& request, Response& response) {
+      response.set_header("Set-Cookie",
+                          absl::StrCat(request.get_param_value("name"),
+                                       "=; Path=/; Max-Age=0"));
+      response.set_content("ok", "text/plain");
+    });
+    On("/cookie/show", [](const Request& request, Response& response) {
+      response.set_content(request.get_header_value("Cookie"), "text/plain");
+    });
+    On("/hsts", [](const Request& request, Response& response) {
+      response.set_header("Strict-Transport-Security",
+                          absl::StrCat("max-age=", Number(request, "max_age")));
+      response.set_content("ok", "text/plain");
+    });
+  }
+
+  void On(const char* path, const httplib::Server::Handler& handler) {
+    server_
+        ->Get(path, handler)  // and HEAD
+        .Post(path, handler)
+        .Put(path, handler)
+        .Patch(path, handler)
+        .Delete(path, handler)
+        .Options(path, handler);
+  }
+
+  const HttpServerOptions options_;
+  std::unique_ptr<httplib::Server> server_;
+  int port_ = 0;
+  std::atomic<bool> stop_accepting_{false};
+  absl::Notification refusing_;
+  std::thread accepting_;
+
+  mutable absl::Mutex mu_;
+  HttpServerCounts counts_ ABSL_GUARDED_BY(mu_);
+  int drop_ ABSL_GUARDED_BY(mu_) = 0;
+  int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // since the newest release
+  int releases_ ABSL_GUARDED_BY(mu_) = 0;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpServer::~HttpServer() = default;
+
+absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
+    HttpServerOptions options) {
+  auto impl = std::make_unique<Impl>(options);
+  if (absl::Status status = impl->Start(); !status.ok()) return status;
+  return std::unique_ptr<HttpServer>(new HttpServer(std::move(impl)));
+}
+
+int HttpServer::port() const { return impl_->port(); }
+
+std::string HttpServer::url(absl::string_view target,
+                            absl::string_view host) const {
+  return absl::StrCat(impl_->tls() ? "https" : "http", "://", host, ":",
+                      impl_->port(), "/", absl::StripPrefix(target, "/"));
+}
+
+std::string HttpServer::ca_pem() const {
+  // It has been made, or the server would not have started.
+  return impl_->tls() ? GetSelfSignedCertificate()->pem : "";
+}
+
+HttpServerCounts HttpServer::counts() const { return impl_->counts(); }
+void HttpServer::ResetCounts() { impl_->ResetCounts(); }
+
+bool HttpServer::WaitForStalled(int n, absl::Time deadline) const {
+  return impl_->WaitForStalled(n, deadline);
+}
+void HttpServer::ReleaseStalled() { impl_->ReleaseStalled(); }
+void HttpServer::DropNextConnections(int n) { impl_->DropNextConnections(n); }
+void HttpServer::Refuse() { impl_->Refuse(); }
+
+}  // namespace curlshare::testing

@@ -1,0 +1,112 @@
+// An HTTP or HTTPS server in this process, on loopback, that counts what a
+// share is about (connections, TLS handshakes) and misbehaves when told.
+//
+//   HttpServerOptions options;
+//   options.tls = true;
+//   absl::StatusOr<std::unique_ptr<HttpServer>> server =
+//       HttpServer::Start(options);
+//   if (!server.ok()) return server.status();
+//   easy.SetCaCertificates((*server)->ca_pem());  // verification stays on
+//   easy.Fetch((*server)->url("/bytes?n=1000"));
+//   EXPECT_EQ((*server)->counts().connections, 1);
+//
+// What it serves, for every method that HTTP/1.1 has:
+//
+//   /                         "ok"
+//   /bytes?n=N                N bytes
+//   /echo                     the request: method, target, headers, body
+//   /status?code=N            that status
+//   /redirect?to=TARGET       302
+//   /delay?ms=N               "ok", after that time
+//   /stall                    nothing until ReleaseStalled(), then "ok"
+//   /stall?after=headers      the head of the answer, then as above
+//   /stall?after=bytes        a part of the body too, then as above
+//   /endless                  a body without an end
+//   /drop?after=N             N bytes of a longer body, then the connection
+//                             is closed
+//   /cookie/set?name=A&value=B    sets a cookie; max_age=S, and domain=1 for a
+//                             Domain attribute (the host of the request)
+//   /cookie/expire?name=A     expires it
+//   /cookie/show              the Cookie header that came
+//   /hsts?max_age=S           Strict-Transport-Security
+//
+// The server itself is cpp-httplib; see docs/dependencies.md.
+//
+// testonly; usable by consumers' tests.
+#ifndef CURLSHARE_TESTING_HTTP_SERVER_H_
+#define CURLSHARE_TESTING_HTTP_SERVER_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace curlshare::testing {
+
+struct HttpServerOptions {
+  // HTTPS, with a certificate made at start: see HttpServer::ca_pem().
+  bool tls = false;
+  // Longest stall or delay: whatever a test forgets, the server ends.
+  absl::Duration longest_stall = absl::Seconds(120);
+  // How long a connection without a request stays open.
+  absl::Duration keep_alive = absl::Seconds(60);
+};
+
+// Since the start, or ResetCounts().
+struct HttpServerCounts {
+  int connections = 0;  // accepted, those that were dropped at once included
+  int requests = 0;     // whose head has been read
+  int tls_full = 0;     // handshakes completed, with a certificate ...
+  int tls_resumed = 0;  // ... and without, by a session or ticket
+};
+
+// Safe for concurrent use, but for its destruction, which ends every request
+// and every thread of the server, and waits for them.
+class HttpServer {
+ public:
+  // Listens on a free port of 127.0.0.1. kUnavailable where there is none;
+  // kInternal where OpenSSL cannot make a certificate.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
+      HttpServerOptions options = {});
+
+  HttpServer(const HttpServer&) = delete;
+  HttpServer& operator=(const HttpServer&) = delete;
+  ~HttpServer();
+
+  int port() const;
+  // "http://127.0.0.1:8080/bytes?n=1" for "/bytes?n=1". Other hosts that the
+  // certificate names: "localhost", and "<anything>.curlshare.test" for use
+  // with CURLOPT_RESOLVE or CURLOPT_CONNECT_TO.
+  std::string url(absl::string_view target,
+                  absl::string_view host = "127.0.0.1") const;
+  // The certificate, which signs itself, in PEM: for CURLOPT_CAINFO_BLOB. The
+  // same for every server of this process; empty without TLS.
+  std::string ca_pem() const;
+
+  HttpServerCounts counts() const;
+  void ResetCounts();
+
+  // Returns true once `n` requests or more are stalled at the same time, false
+  // at `deadline`.
+  bool WaitForStalled(int n, absl::Time deadline) const;
+  // Lets go on what is stalled now; what comes later stalls again.
+  void ReleaseStalled();
+
+  // Accepts the next `n` connections and closes each at once, unanswered.
+  void DropNextConnections(int n);
+  // From now on connecting is refused (a connection that is open stays usable
+  // for the request under way). Cannot be undone.
+  void Refuse();
+
+ private:
+  class Impl;
+  explicit HttpServer(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace curlshare::testing
+
+#endif  // CURLSHARE_TESTING_HTTP_SERVER_H_
