@@ -1,0 +1,707 @@
+#include "curlshare/easy/easy.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "curlshare/easy/easy_options.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share.h"
+
+namespace curlshare {
+namespace {
+
+using Mode = internal::Handle::Mode;
+
+struct SlistDeleter {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+using SlistPtr = std::unique_ptr<curl_slist, SlistDeleter>;
+
+absl::Status MovedFrom() {
+  return absl::FailedPreconditionError("this Easy was moved from");
+}
+
+std::string OptionCall(CURLoption option) {
+  const curl_easyoption* known = curl_easy_option_by_id(option);
+  return absl::StrCat(
+      "curl_easy_setopt(CURLOPT_",
+      known == nullptr ? absl::StrCat(static_cast<int>(option)) : known->name,
+      ")");
+}
+
+absl::Status OptionStatus(CURLcode code, CURLoption option) {
+  return code == CURLE_OK ? absl::OkStatus()
+                          : EasyStatus(code, OptionCall(option));
+}
+
+absl::Status InfoStatus(CURLcode code) {
+  return EasyStatus(code, "curl_easy_getinfo");
+}
+
+// A token of RFC 9110 section 5.6.2.
+bool IsToken(absl::string_view text) {
+  constexpr absl::string_view kOthers = "!#$%&'*+-.^_`|~";
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+           (c >= 'a' && c <= 'z') || kOthers.find(c) != kOthers.npos;
+  });
+}
+
+// Runs a callable of the user's: what it throws becomes a Status, since
+// nothing may be thrown through libcurl, which would keep its locks.
+absl::Status Guarded(absl::FunctionRef<absl::Status()> callable) {
+#ifdef ABSL_HAVE_EXCEPTIONS
+  try {
+    return callable();
+  } catch (const std::exception& e) {
+    return absl::UnknownError(absl::StrCat("a callback threw: ", e.what()));
+  } catch (...) {
+    return absl::UnknownError(
+        "a callback threw something that is no "
+        "std::exception");
+  }
+#else
+  return callable();
+#endif
+}
+
+// Ends what Enter() began.
+class Entered {
+ public:
+  explicit Entered(internal::Handle& handle) : handle_(handle) {}
+  Entered(const Entered&) = delete;
+  Entered& operator=(const Entered&) = delete;
+  ~Entered() { handle_.Leave(); }
+
+ private:
+  internal::Handle& handle_;
+};
+
+}  // namespace
+
+std::optional<absl::string_view> Response::Header(
+    absl::string_view name) const {
+  for (const auto& [key, value] : headers) {
+    if (absl::EqualsIgnoreCase(key, name)) return value;
+  }
+  return std::nullopt;
+}
+
+// What an Easy owns. A transfer keeps it alive, so that an Easy may go in its
+// own callbacks. Everything here is the holder's: see internal::Handle.
+class Easy::Core final : public internal::Handle {
+ public:
+  static absl::StatusOr<std::shared_ptr<Core>> Create(CURL* curl) {
+    if (curl == nullptr) {
+      return EasyStatus(CURLE_OUT_OF_MEMORY, "curl_easy_init");
+    }
+    auto core = std::make_shared<Core>(curl);
+    if (absl::Status status = core->SetBaseOptions(); !status.ok()) {
+      core->Release();
+      return status;
+    }
+    return core;
+  }
+
+  explicit Core(CURL* curl) : Handle(curl) {}
+
+  // What every handle of this library has, after Create, Reset and Duplicate.
+  absl::Status SetBaseOptions() {
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_NOSIGNAL);
+    code = curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, error_.data());
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_ERRORBUFFER);
+    const curl_write_callback on_body = &Core::OnBody;
+    code = curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, on_body);
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEFUNCTION);
+    code = curl_easy_setopt(curl_, CURLOPT_WRITEDATA, this);
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEDATA);
+    // The others cost a call each time, so they come with their callables.
+    if (absl::Status status = InstallHeaderSink(); !status.ok()) return status;
+    return InstallProgress();
+  }
+
+  absl::Status InstallHeaderSink() {
+    const curl_write_callback on_header =
+        header_sink_ == nullptr ? nullptr : &Core::OnHeader;
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, on_header);
+    if (code == CURLE_OK) {
+      // Without a function libcurl would write to a FILE* here.
+      code = curl_easy_setopt(curl_, CURLOPT_HEADERDATA,
+                              on_header == nullptr ? nullptr : this);
+    }
+    return OptionStatus(code, CURLOPT_HEADERFUNCTION);
+  }
+
+  absl::Status InstallProgress() {
+    const curl_xferinfo_callback on_progress =
+        progress_ == nullptr ? nullptr : &Core::OnProgress;
+    CURLcode code =
+        curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, on_progress);
+    if (code == CURLE_OK) {
+      code = curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
+    }
+    if (code == CURLE_OK) {
+      code = curl_easy_setopt(curl_, CURLOPT_NOPROGRESS,
+                              on_progress == nullptr ? 1L : 0L);
+    }
+    return OptionStatus(code, CURLOPT_XFERINFOFUNCTION);
+  }
+
+  absl::Status SetSlist(CURLoption option,
+                        absl::Span<const std::string> values) {
+    SlistPtr list;
+    for (const std::string& value : values) {
+      curl_slist* longer = curl_slist_append(list.get(), value.c_str());
+      if (longer == nullptr) {
+        return EasyStatus(CURLE_OUT_OF_MEMORY, "curl_slist_append");
+      }
+      (void)list.release();
+      list.reset(longer);
+    }
+    const CURLcode code = curl_easy_setopt(curl_, option, list.get());
+    if (code != CURLE_OK) return OptionStatus(code, option);
+    slists_[option] = std::move(list);
+    return absl::OkStatus();
+  }
+
+  // The options of `source`, which were copied by curl_easy_duphandle, without
+  // what points into it.
+  absl::Status CopyFrom(const Core& source) {
+    sink_ = source.sink_;
+    header_sink_ = source.header_sink_;
+    progress_ = source.progress_;
+    method_ = source.method_;
+    if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
+    for (const auto& [option, list] : source.slists_) {
+      std::vector<std::string> values;
+      for (const curl_slist* item = list.get(); item != nullptr;
+           item = item->next) {
+        values.emplace_back(item->data);
+      }
+      if (absl::Status status = SetSlist(option, values); !status.ok()) {
+        return status;
+      }
+    }
+    return SetMaxConnects(source.max_connects());
+  }
+
+  absl::Status ResetOptions() {
+    curl_easy_reset(curl_);
+    slists_.clear();
+    sink_ = nullptr;
+    header_sink_ = nullptr;
+    progress_ = nullptr;
+    method_.clear();
+    if (absl::Status status = SetMaxConnects(kDefaultMaxConnects);
+        !status.ok()) {
+      return status;
+    }
+    return SetBaseOptions();
+  }
+
+  // What Drive() needs before and Fetch after a transfer.
+  absl::Status Transfer() {
+    error_[0] = '\0';
+    callback_status_ = absl::OkStatus();
+    return Drive();
+  }
+
+  absl::StatusOr<Response> FetchNow() {
+    Response response;
+    body_ = &response.body;
+    absl::Status status = Transfer();
+    body_ = nullptr;
+    if (status.ok()) status = Describe(response);
+    if (!status.ok()) return status;
+    return response;
+  }
+
+  template <typename T>
+  absl::StatusOr<T> GetInfo(CURLINFO info) {
+    T value{};
+    const CURLcode code = curl_easy_getinfo(curl_, info, &value);
+    if (code != CURLE_OK) return InfoStatus(code);
+    return value;
+  }
+
+  bool OwnsCurl() const override { return true; }
+  void FreeCurl() override {
+    curl_easy_cleanup(curl_);
+    curl_ = nullptr;
+  }
+  absl::Status MakeStatus(CURLcode code) override {
+    if (code == CURLE_OK) return absl::OkStatus();
+    if (!callback_status_.ok()) return WithEasyCode(callback_status_, code);
+    return EasyStatus(code, "transfer", error_.data());
+  }
+  using Handle::SetMaxConnects;
+
+  Sink sink_;
+  Sink header_sink_;
+  Progress progress_;
+  std::string method_;  // as SetMethod had it; empty: not set
+
+ private:
+  static size_t OnBody(char* data, size_t size, size_t count,
+                       void* core) noexcept {
+    auto* self = static_cast<Core*>(core);
+    const absl::string_view piece(data, size * count);
+    return self->Run([&] {
+      if (self->body_ != nullptr) {
+        self->body_->append(piece.data(), piece.size());
+        return absl::OkStatus();
+      }
+      return self->sink_ == nullptr ? absl::OkStatus() : self->sink_(piece);
+    })
+               ? piece.size()
+               : CURL_WRITEFUNC_ERROR;
+  }
+
+  static size_t OnHeader(char* data, size_t size, size_t count,
+                         void* core) noexcept {
+    auto* self = static_cast<Core*>(core);
+    const absl::string_view line(data, size * count);
+    return self->Run([&] { return self->header_sink_(line); })
+               ? line.size()
+               : CURL_WRITEFUNC_ERROR;
+  }
+
+  static int OnProgress(void* core, curl_off_t download_expected,
+                        curl_off_t downloaded, curl_off_t upload_expected,
+                        curl_off_t uploaded) noexcept {
+    auto* self = static_cast<Core*>(core);
+    return self->Run([&] {
+      return self->progress_(TransferProgress{download_expected, downloaded,
+                                              upload_expected, uploaded});
+    })
+               ? 0
+               : 1;
+  }
+
+  // True where the transfer may go on.
+  bool Run(absl::FunctionRef<absl::Status()> callable) {
+    absl::Status status = Guarded(callable);
+    if (status.ok()) return true;
+    callback_status_ = std::move(status);
+    return false;
+  }
+
+  absl::Status Describe(Response& response) {
+    curl_off_t name_lookup = 0;
+    curl_off_t connect = 0;
+    curl_off_t tls_handshake = 0;
+    curl_off_t first_byte = 0;
+    curl_off_t total = 0;
+    long connects = 0;
+    char* url = nullptr;
+    const auto get = [this](CURLINFO info, auto* value) {
+      return curl_easy_getinfo(curl_, info, value);
+    };
+    for (const CURLcode code : {
+             get(CURLINFO_RESPONSE_CODE, &response.status),
+             get(CURLINFO_HTTP_VERSION, &response.http_version),
+             get(CURLINFO_NUM_CONNECTS, &connects),
+             get(CURLINFO_EFFECTIVE_URL, &url),
+             get(CURLINFO_NAMELOOKUP_TIME_T, &name_lookup),
+             get(CURLINFO_CONNECT_TIME_T, &connect),
+             get(CURLINFO_APPCONNECT_TIME_T, &tls_handshake),
+             get(CURLINFO_STARTTRANSFER_TIME_T, &first_byte),
+             get(CURLINFO_TOTAL_TIME_T, &total),
+         }) {
+      if (code != CURLE_OK) return InfoStatus(code);
+    }
+    response.connection_reused = connects == 0;
+    if (url != nullptr) response.effective_url = url;
+    response.timings = {
+        absl::Microseconds(name_lookup), absl::Microseconds(connect),
+        absl::Microseconds(tls_handshake), absl::Microseconds(first_byte),
+        absl::Microseconds(total)};
+    curl_header* header = nullptr;
+    while ((header = curl_easy_nextheader(curl_, CURLH_HEADER, -1, header)) !=
+           nullptr) {
+      response.headers.emplace_back(header->name, header->value);
+    }
+    return absl::OkStatus();
+  }
+
+  std::array<char, CURL_ERROR_SIZE> error_{};
+  absl::Status callback_status_;
+  std::string* body_ = nullptr;  // where Fetch collects, while it runs
+  // libcurl does not copy lists: they live as long as it may read them.
+  std::map<CURLoption, SlistPtr> slists_;
+};
+
+Easy::Easy(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+
+Easy& Easy::operator=(Easy&& other) noexcept {
+  if (this != &other) {
+    if (core_ != nullptr) core_->Release();
+    core_ = std::move(other.core_);
+  }
+  return *this;
+}
+
+Easy::~Easy() {
+  if (core_ != nullptr) core_->Release();
+}
+
+absl::StatusOr<Easy> Easy::Create() {
+  if (absl::Status status = InitLibcurl(); !status.ok()) return status;
+  absl::StatusOr<std::shared_ptr<Core>> core = Core::Create(curl_easy_init());
+  if (!core.ok()) return core.status();
+  return Easy(*std::move(core));
+}
+
+// The frame of every method: `mode`, then the rest of the method, on the
+// handle, while nobody else touches it.
+#define CURLSHARE_ENTER(mode)                                    \
+  if (core_ == nullptr) return MovedFrom();                      \
+  const std::shared_ptr<Core> core = core_;                      \
+  if (absl::Status entered = core->Enter(mode); !entered.ok()) { \
+    return entered;                                              \
+  }                                                              \
+  const Entered leave_at_end(*core)
+
+absl::Status Easy::SetUrl(absl::string_view url) {
+  return SetString(CURLOPT_URL, url);
+}
+
+absl::Status Easy::SetMethod(absl::string_view method) {
+  if (!IsToken(method)) {
+    return absl::InvalidArgumentError(
+        "SetMethod: a method is a token of RFC 9110, such as GET or PUT");
+  }
+  CURLSHARE_ENTER(Mode::kUse);
+  CURL* const curl = core->curl();
+  const std::string name(method);
+  CURLcode code = CURLE_OK;
+  if (name == "GET") {
+    code = curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
+  } else if (name == "HEAD") {
+    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+  } else {
+    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
+    if (code == CURLE_OK && name == "POST") {
+      code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    }
+  }
+  if (code == CURLE_OK) {
+    const bool own = name == "GET" || name == "HEAD" || name == "POST";
+    code = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
+                            own ? nullptr : name.c_str());
+  }
+  if (code == CURLE_OK) core->method_ = name;
+  return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
+}
+
+absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
+  for (const std::string& header : headers) {
+    if (header.find_first_of("\r\n") != header.npos) {
+      return absl::InvalidArgumentError(
+          "SetHeaders: a header must not hold a line break");
+    }
+  }
+  return SetSlist(CURLOPT_HTTPHEADER, headers);
+}
+
+absl::Status Easy::SetBody(absl::string_view body) {
+  CURLSHARE_ENTER(Mode::kChange);
+  CURL* const curl = core->curl();
+  CURLcode code = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                                   static_cast<curl_off_t>(body.size()));
+  if (code == CURLE_OK) {
+    // Copies that many bytes; a null pointer would mean "no body".
+    code = curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS,
+                            body.empty() ? "" : body.data());
+  }
+  if (code == CURLE_OK && (core->method_ == "HEAD" || core->method_ == "GET")) {
+    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
+    if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
+    core->method_.clear();
+  }
+  return OptionStatus(code, CURLOPT_COPYPOSTFIELDS);
+}
+
+namespace {
+
+// In the whole milliseconds that libcurl counts in, rounded up.
+absl::StatusOr<long> TimeoutMilliseconds(absl::string_view method,
+                                         absl::Duration timeout) {
+  if (timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        method, ": ", absl::FormatDuration(timeout), " is not positive"));
+  }
+  if (timeout == absl::InfiniteDuration()) return 0;
+  const int64_t ms =
+      absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1)));
+  // libcurl refuses what does not fit an int of milliseconds: 24 days.
+  return static_cast<long>(std::min<int64_t>(ms, INT_MAX));
+}
+
+}  // namespace
+
+absl::Status Easy::SetTimeout(absl::Duration timeout) {
+  const absl::StatusOr<long> ms = TimeoutMilliseconds("SetTimeout", timeout);
+  return ms.ok() ? SetLong(CURLOPT_TIMEOUT_MS, *ms) : ms.status();
+}
+
+absl::Status Easy::SetConnectTimeout(absl::Duration timeout) {
+  const absl::StatusOr<long> ms =
+      TimeoutMilliseconds("SetConnectTimeout", timeout);
+  return ms.ok() ? SetLong(CURLOPT_CONNECTTIMEOUT_MS, *ms) : ms.status();
+}
+
+absl::Status Easy::SetFollowRedirects(int most) {
+  if (most < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("SetFollowRedirects: ", most, " is negative"));
+  }
+  CURLSHARE_ENTER(Mode::kUse);
+  CURLcode code = curl_easy_setopt(core->curl(), CURLOPT_MAXREDIRS,
+                                   static_cast<long>(most));
+  if (code == CURLE_OK) {
+    code = curl_easy_setopt(core->curl(), CURLOPT_FOLLOWLOCATION,
+                            most > 0 ? 1L : 0L);
+  }
+  return OptionStatus(code, CURLOPT_FOLLOWLOCATION);
+}
+
+absl::Status Easy::SetCaCertificates(absl::string_view pem) {
+  return SetBlob(CURLOPT_CAINFO_BLOB, pem);
+}
+
+absl::Status Easy::SetSink(Sink sink) {
+  CURLSHARE_ENTER(Mode::kChange);
+  core->sink_ = std::move(sink);
+  return absl::OkStatus();
+}
+
+absl::Status Easy::SetHeaderSink(Sink sink) {
+  CURLSHARE_ENTER(Mode::kChange);
+  core->header_sink_ = std::move(sink);
+  return core->InstallHeaderSink();
+}
+
+absl::Status Easy::SetProgress(Progress progress) {
+  CURLSHARE_ENTER(Mode::kChange);
+  core->progress_ = std::move(progress);
+  return core->InstallProgress();
+}
+
+absl::Status Easy::SetLong(CURLoption option, long value) {
+  CURLSHARE_ENTER(Mode::kUse);
+  const CURLcode code = curl_easy_setopt(core->curl(), option, value);
+  if (code == CURLE_OK && option == CURLOPT_MAXCONNECTS) {
+    return core->SetMaxConnects(value);
+  }
+  return OptionStatus(code, option);
+}
+
+absl::Status Easy::SetOffT(CURLoption option, curl_off_t value) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return OptionStatus(curl_easy_setopt(core->curl(), option, value), option);
+}
+
+absl::Status Easy::SetString(CURLoption option,
+                             std::optional<absl::string_view> value) {
+  if (value.has_value() && value->find('\0') != value->npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(OptionCall(option),
+                     ": the value holds a NUL byte, at which libcurl "
+                     "would end it"));
+  }
+  CURLSHARE_ENTER(Mode::kUse);
+  if (option == CURLOPT_COOKIEJAR) {
+    const std::shared_ptr<internal::ShareCore> share = core->share();
+    if (share != nullptr && share->kinds().Contains(LockData::kCookie)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("CURLOPT_COOKIEJAR must be set before the handle joins ",
+                       share->name(), ", which shares cookies"));
+    }
+  }
+  const std::optional<std::string> text(value);
+  return OptionStatus(
+      curl_easy_setopt(core->curl(), option,
+                       text.has_value() ? text->c_str() : nullptr),
+      option);
+}
+
+absl::Status Easy::SetSlist(CURLoption option,
+                            absl::Span<const std::string> values) {
+  for (const std::string& value : values) {
+    if (value.find('\0') != value.npos) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(OptionCall(option),
+                       ": a value holds a NUL byte, at which libcurl "
+                       "would end it"));
+    }
+  }
+  CURLSHARE_ENTER(Mode::kChange);
+  return core->SetSlist(option, values);
+}
+
+absl::Status Easy::SetBlob(CURLoption option, absl::string_view value) {
+  CURLSHARE_ENTER(Mode::kUse);
+  curl_blob blob;
+  blob.data = const_cast<char*>(value.data());  // NOLINT: libcurl copies it
+  blob.len = value.size();
+  blob.flags = CURL_BLOB_COPY;
+  return OptionStatus(curl_easy_setopt(core->curl(), option, &blob), option);
+}
+
+absl::Status Easy::SetFunction(CURLoption option, void (*function)(),
+                               CURLoption data_option, void* data) {
+  CURLSHARE_ENTER(Mode::kUse);
+  // The data first: a function never meets data of another.
+  CURLcode code = curl_easy_setopt(core->curl(), data_option, data);
+  if (code != CURLE_OK) return OptionStatus(code, data_option);
+  code = curl_easy_setopt(core->curl(), option, function);
+  return OptionStatus(code, option);
+}
+
+absl::Status Easy::SetPointer(CURLoption option, void* pointer) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return OptionStatus(curl_easy_setopt(core->curl(), option, pointer), option);
+}
+
+absl::Status Easy::Perform() {
+  CURLSHARE_ENTER(Mode::kTransfer);
+  return core->Transfer();
+}
+
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
+  if (absl::Status status = SetUrl(url); !status.ok()) return status;
+  CURLSHARE_ENTER(Mode::kTransfer);
+  return core->FetchNow();
+}
+
+absl::StatusOr<std::string> Easy::GetString(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  absl::StatusOr<char*> value = core->GetInfo<char*>(info);
+  if (!value.ok()) return value.status();
+  return std::string(*value == nullptr ? "" : *value);
+}
+
+absl::StatusOr<long> Easy::GetLong(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return core->GetInfo<long>(info);
+}
+
+absl::StatusOr<double> Easy::GetDouble(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return core->GetInfo<double>(info);
+}
+
+absl::StatusOr<std::vector<std::string>> Easy::GetSlist(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  absl::StatusOr<curl_slist*> value = core->GetInfo<curl_slist*>(info);
+  if (!value.ok()) return value.status();
+  const SlistPtr list(*value);
+  std::vector<std::string> values;
+  for (const curl_slist* item = list.get(); item != nullptr;
+       item = item->next) {
+    values.emplace_back(item->data);
+  }
+  return values;
+}
+
+absl::StatusOr<curl_socket_t> Easy::GetSocket(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return core->GetInfo<curl_socket_t>(info);
+}
+
+absl::StatusOr<curl_off_t> Easy::GetOffT(CURLINFO info) {
+  CURLSHARE_ENTER(Mode::kUse);
+  return core->GetInfo<curl_off_t>(info);
+}
+
+absl::Status Easy::Attach(Share& share) {
+  if (core_ == nullptr) return MovedFrom();
+  return core_->Attach(share.core_);
+}
+
+absl::Status Easy::Detach() {
+  if (core_ == nullptr) return MovedFrom();
+  return core_->Detach();
+}
+
+Share* Easy::share() const {
+  if (core_ == nullptr) return nullptr;
+  const std::shared_ptr<internal::ShareCore> share = core_->share();
+  return share == nullptr ? nullptr : share->facade();
+}
+
+bool Easy::Cancel() { return core_ != nullptr && core_->Cancel(); }
+
+absl::Status Easy::Reset() {
+  CURLSHARE_ENTER(Mode::kChange);
+  return core->ResetOptions();
+}
+
+absl::StatusOr<Easy> Easy::Duplicate() {
+  CURLSHARE_ENTER(Mode::kChange);
+  absl::StatusOr<std::shared_ptr<Core>> copy =
+      Core::Create(curl_easy_duphandle(core->curl()));
+  if (!copy.ok()) return copy.status();
+  Easy easy(*std::move(copy));
+  if (absl::Status status = easy.core_->CopyFrom(*core); !status.ok()) {
+    return status;
+  }
+  const std::shared_ptr<internal::ShareCore> share = core->share();
+  if (share != nullptr) {
+    absl::Status status = easy.core_->Attach(share);
+    // Otherwise the share has begun to close, and this handle leaves it now.
+    if (!status.ok() && !internal::ShareCore::IsClosing(share->epoch())) {
+      return status;
+    }
+  }
+  return easy;
+}
+
+absl::StatusOr<Easy::Use> Easy::BeginUse() {
+  if (core_ == nullptr) return MovedFrom();
+  if (absl::Status status = core_->Enter(Mode::kUse); !status.ok()) {
+    return status;
+  }
+  return Use(core_);
+}
+
+CURL* Easy::native_handle() const {
+  return core_ == nullptr ? nullptr : core_->curl();
+}
+
+Easy::Use::Use(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+
+Easy::Use::~Use() {
+  if (core_ != nullptr) core_->Leave();
+}
+
+#undef CURLSHARE_ENTER
+
+}  // namespace curlshare

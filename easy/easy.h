@@ -1,0 +1,348 @@
+// A libcurl easy handle that can be in a Share.
+//
+//   absl::StatusOr<Easy> easy = Easy::Create();
+//   if (!easy.ok()) return easy.status();
+//   if (absl::Status s = easy->Attach(*share); !s.ok()) return s;
+//   if (absl::Status s = easy->SetTimeout(absl::Seconds(5)); !s.ok()) return s;
+//   absl::StatusOr<Response> response = easy->Fetch("https://example.com/");
+//   if (!response.ok()) return response.status();
+//   if (response->status == 200) Use(response->body);
+//
+// Easy                         one handle; RAII, movable
+//   SetUrl, SetMethod, SetHeaders, SetBody, SetTimeout, SetConnectTimeout,
+//   SetFollowRedirects, SetCaCertificates     the frequent options
+//   SetOption<CURLOPT_...>     every other option, its type checked
+//   SetSink, SetHeaderSink, SetProgress       your callables
+//   Perform, Fetch             a transfer
+//   GetInfo<CURLINFO_...>      about the newest transfer
+//   Attach, Detach, share      membership in a Share
+//   Cancel                     ends the transfer, from any thread
+//   Reset, Duplicate
+//   BeginUse, native_handle    for what libcurl offers besides
+// Response                     what Fetch returns
+//
+// ERRORS. Every method returns kFailedPrecondition on a moved-from Easy, and
+// while the handle is in transfer on another thread. Those that a callback of
+// the handle's own transfer must not call say so. In a callback that libcurl
+// runs while it holds a share's lock (CURLOPT_DEBUGFUNCTION,
+// CURLOPT_CLOSESOCKETFUNCTION) every method of a handle that is in a share
+// returns kFailedPrecondition. An error of libcurl comes as EasyStatus (see
+// curl_status.h) makes it; GetEasyCode reads the CURLcode back. A call that
+// fails leaves the handle as it was.
+#ifndef CURLSHARE_EASY_EASY_H_
+#define CURLSHARE_EASY_EASY_H_
+
+#include <curl/curl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "curlshare/easy/easy_options.h"
+#include "curlshare/share/share.h"
+
+namespace curlshare {
+
+// When each phase was over, since the transfer began; zero for a phase that
+// did not happen (the connection was reused, say). Resolution 1 us.
+struct Timings {
+  absl::Duration name_lookup;    // CURLINFO_NAMELOOKUP_TIME_T
+  absl::Duration connect;        // CURLINFO_CONNECT_TIME_T
+  absl::Duration tls_handshake;  // CURLINFO_APPCONNECT_TIME_T
+  absl::Duration first_byte;     // CURLINFO_STARTTRANSFER_TIME_T
+  absl::Duration total;          // CURLINFO_TOTAL_TIME_T
+};
+
+// An answer, whatever its status: 404 is not an error of the transfer.
+struct Response {
+  long status = 0;  // HTTP status code, 0 for protocols without one
+  // Of the last response, where there were redirects; in order.
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  std::string effective_url;       // after redirects
+  long http_version = 0;           // CURL_HTTP_VERSION_1_1, ...
+  bool connection_reused = false;  // no new connection was opened
+  Timings timings;
+
+  // The value of the first header of that name, in any case.
+  std::optional<absl::string_view> Header(absl::string_view name) const;
+};
+
+// Bytes so far and expected; an expected size of 0 is not known.
+struct TransferProgress {
+  int64_t download_expected = 0;
+  int64_t downloaded = 0;
+  int64_t upload_expected = 0;
+  int64_t uploaded = 0;
+};
+
+// Thread-compatible: one thread at a time, but for Cancel and share(), which
+// any thread may call while the Easy lives. A Share that the handle is in may
+// be closed or destroyed by any thread at any time.
+//
+// From libcurl's defaults it differs in two: CURLOPT_NOSIGNAL is 1, as threads
+// require, and a body without a sink is dropped, not written to stdout.
+class Easy {
+ public:
+  // Receives a piece of the body, or one header line. A Status other than kOk
+  // ends the transfer, which returns it; so does an exception, as kUnknown
+  // with its text. Must not move, assign or destroy the Easy's sinks. Copied
+  // by Duplicate.
+  using Sink = std::function<absl::Status(absl::string_view)>;
+  using Progress = std::function<absl::Status(const TransferProgress&)>;
+
+  // kResourceExhausted when out of memory; errors of InitLibcurl().
+  static absl::StatusOr<Easy> Create();
+
+  Easy(Easy&&) noexcept = default;
+  Easy& operator=(Easy&& other) noexcept;
+  // Leaves its share and frees the handle. Allowed in callbacks, those of the
+  // handle's own transfer included: the handle then goes when that ends.
+  ~Easy();
+
+  // ---- Options. They stay for further transfers, until Reset().
+
+  absl::Status SetUrl(absl::string_view url);
+  // "GET", "HEAD", "POST", or any other token (RFC 9110 section 9). "GET" and
+  // "HEAD" drop the body. kInvalidArgument for what is no token.
+  absl::Status SetMethod(absl::string_view method);
+  // "Name: value" each, replacing those set before. libcurl's own headers can
+  // be replaced, or removed with "Name:". kInvalidArgument for a line break.
+  absl::Status SetHeaders(absl::Span<const std::string> headers);
+  // The request's body, copied; the method becomes POST unless SetMethod has
+  // named another that is neither GET nor HEAD.
+  absl::Status SetBody(absl::string_view body);
+  // For the whole transfer, and for connecting. Rounded up to milliseconds.
+  // InfiniteDuration: none (libcurl's default; 300 s for connecting).
+  // kInvalidArgument unless positive.
+  absl::Status SetTimeout(absl::Duration timeout);
+  absl::Status SetConnectTimeout(absl::Duration timeout);
+  // Follows at most `most` redirects; 0: none, the default.
+  absl::Status SetFollowRedirects(int most);
+  // The authorities to trust instead of the system's: PEM, any number.
+  absl::Status SetCaCertificates(absl::string_view pem);
+
+  // Where the body goes, piece by piece; empty: nowhere. Not in callbacks of
+  // the handle's own transfer.
+  absl::Status SetSink(Sink sink);
+  // Where header lines go, each with its line break; empty: nowhere. As above.
+  absl::Status SetHeaderSink(Sink sink);
+  // Called several times a second, and at least once a second. As above.
+  absl::Status SetProgress(Progress progress);
+
+  // Any option, by its name in libcurl; a value of the wrong type does not
+  // compile:
+  //
+  //   SetOption<CURLOPT_VERBOSE>(1L)                   long: any integer, bool
+  //   SetOption<CURLOPT_MAXFILESIZE_LARGE>(1 << 20)    curl_off_t
+  //   SetOption<CURLOPT_USERAGENT>("me/1.0")           string; nullptr unsets
+  //   SetOption<CURLOPT_RESOLVE>({"a.test:80:127.0.0.1"})        list, copied
+  //   SetOption<CURLOPT_SSLCERT_BLOB>(bytes)           blob, copied
+  //   SetOption<CURLOPT_DEBUGFUNCTION>(&OnDebug, data) callback and its data
+  //   SetOption<CURLOPT_CURLU>(url)                    not owned, must outlive
+  //
+  // A callback given here is a plain C callback: it must not throw.
+  // CURLOPT_SHARE, _ERRORBUFFER, _WRITEFUNCTION, _HEADERFUNCTION,
+  // _XFERINFOFUNCTION, _POSTFIELDS and their data are Easy's own: see Attach,
+  // SetSink, SetHeaderSink, SetProgress, SetBody.
+  //
+  // kInvalidArgument for a string with a NUL byte; kFailedPrecondition for
+  // CURLOPT_COOKIEJAR in a share of cookies (libcurl would touch the shared
+  // jar without its lock: set it before Attach), and for lists in callbacks of
+  // the handle's own transfer; else libcurl's error.
+  template <CURLoption kOption, typename T>
+  absl::Status SetOption(T&& value);
+  template <CURLoption kOption>
+  absl::Status SetOption(std::initializer_list<std::string> values) {
+    static_assert(KindOfOption(kOption) == OptionKind::kSlist,
+                  "this option does not take a list");
+    return SetSlist(kOption, {values.begin(), values.size()});
+  }
+  template <CURLoption kOption>
+  absl::Status SetOption(typename FunctionOption<kOption>::Function function,
+                         void* data) {
+    static_assert(KindOfOption(kOption) == OptionKind::kFunction,
+                  "this option does not take a function");
+    return SetFunction(kOption,
+                       reinterpret_cast<void (*)()>(function),  // NOLINT
+                       FunctionOption<kOption>::kData, data);
+  }
+
+  // ---- Transfers
+
+  // Transfers once. Not in callbacks of the handle's own transfer; in those of
+  // other handles it works.
+  //
+  // kCancelled after Cancel() or Share::CloseNow(); the Status of a callable
+  // that ended it; else EasyStatus of libcurl's code, with the text of
+  // CURLOPT_ERRORBUFFER.
+  absl::Status Perform();
+
+  // SetUrl, then a transfer whose body and headers are kept in memory (the
+  // sinks are not called). Errors as Perform.
+  absl::StatusOr<Response> Fetch(absl::string_view url);
+
+  // About the newest transfer; the type follows from the name: std::string,
+  // long, double, std::vector<std::string>, curl_socket_t, curl_off_t.
+  //
+  //   absl::StatusOr<long> n = easy.GetInfo<CURLINFO_NUM_CONNECTS>();
+  template <CURLINFO kInfo>
+  auto GetInfo();
+
+  // ---- Sharing
+
+  // Puts the handle into `share`. Its own cookies and HSTS entries are lost;
+  // cookies need the cookie engine: SetOption<CURLOPT_COOKIEFILE>("").
+  //
+  // kAlreadyExists where it is in a share, which is named: Detach first;
+  // kFailedPrecondition where `share` is closing or closed. Not in callbacks
+  // of the handle's own transfer.
+  absl::Status Attach(Share& share);
+  // Leaves the share. kFailedPrecondition where it is in none (any more). Not
+  // in callbacks of the handle's own transfer.
+  absl::Status Detach();
+  // The share that it is in; null where it is in none, the share has closed,
+  // or the Share object has gone.
+  Share* share() const;
+
+  // Ends the transfer in progress, promptly, also while the server stalls: it
+  // returns kCancelled. False where there is none; later ones are not
+  // affected.
+  bool Cancel();
+
+  // All options back to their defaults, sinks dropped. Connections, cookies
+  // and the share stay, as with curl_easy_reset. Not in callbacks of the
+  // handle's own transfer.
+  absl::Status Reset();
+
+  // A new handle with the same options, copies of the callables, and in the
+  // same share (libcurl's own duplicate is in none); in none where that share
+  // is closing. Data of raw callbacks is not copied. Not in callbacks of the
+  // handle's own transfer.
+  absl::StatusOr<Easy> Duplicate();
+
+  // Brackets direct use of native_handle(): while it lives, no Share::Close
+  // touches the handle.
+  class Use;
+  absl::StatusOr<Use> BeginUse();
+  // For what has no method here. Not owned; use it within BeginUse() only, and
+  // never to transfer, to set CURLOPT_SHARE, or to clean up.
+  CURL* native_handle() const;
+
+ private:
+  class Core;
+
+  explicit Easy(std::shared_ptr<Core> core);
+
+  absl::Status SetLong(CURLoption option, long value);
+  absl::Status SetOffT(CURLoption option, curl_off_t value);
+  // Null data unsets.
+  absl::Status SetString(CURLoption option,
+                         std::optional<absl::string_view> value);
+  absl::Status SetSlist(CURLoption option,
+                        absl::Span<const std::string> values);
+  absl::Status SetBlob(CURLoption option, absl::string_view value);
+  absl::Status SetFunction(CURLoption option, void (*function)(),
+                           CURLoption data_option, void* data);
+  absl::Status SetPointer(CURLoption option, void* pointer);
+
+  absl::StatusOr<std::string> GetString(CURLINFO info);
+  absl::StatusOr<long> GetLong(CURLINFO info);
+  absl::StatusOr<double> GetDouble(CURLINFO info);
+  absl::StatusOr<std::vector<std::string>> GetSlist(CURLINFO info);
+  absl::StatusOr<curl_socket_t> GetSocket(CURLINFO info);
+  absl::StatusOr<curl_off_t> GetOffT(CURLINFO info);
+
+  std::shared_ptr<Core> core_;  // null once moved from
+};
+
+// Ends when it goes, on the thread that began it.
+class Easy::Use {
+ public:
+  Use(Use&&) noexcept = default;
+  Use& operator=(Use&&) = delete;
+  ~Use();
+
+ private:
+  friend class Easy;
+  explicit Use(std::shared_ptr<Core> core);
+
+  std::shared_ptr<Core> core_;
+};
+
+template <CURLoption kOption, typename T>
+absl::Status Easy::SetOption(T&& value) {
+  constexpr OptionKind kKind = KindOfOption(kOption);
+  static_assert(kKind != OptionKind::kManaged,
+                "Easy sets this option itself: see Attach, SetSink, "
+                "SetHeaderSink, SetProgress and SetBody");
+  static_assert(kKind != OptionKind::kFunction && kKind != OptionKind::kData,
+                "set a callback and its data together: "
+                "SetOption<CURLOPT_XFUNCTION>(function, data)");
+  static_assert(kKind != OptionKind::kLong || OptionTakes<kOption, T>(),
+                "this option takes a long");
+  static_assert(kKind != OptionKind::kOffT || OptionTakes<kOption, T>(),
+                "this option takes a curl_off_t");
+  static_assert(kKind != OptionKind::kString || OptionTakes<kOption, T>(),
+                "this option takes a string");
+  static_assert(kKind != OptionKind::kSlist || OptionTakes<kOption, T>(),
+                "this option takes a list: std::vector<std::string>");
+  static_assert(kKind != OptionKind::kBlob || OptionTakes<kOption, T>(),
+                "this option takes bytes");
+  static_assert(kKind != OptionKind::kPointer || OptionTakes<kOption, T>(),
+                "this option takes a pointer of another type");
+  if constexpr (kKind == OptionKind::kLong) {
+    return SetLong(kOption, static_cast<long>(value));
+  } else if constexpr (kKind == OptionKind::kOffT) {
+    return SetOffT(kOption, static_cast<curl_off_t>(value));
+  } else if constexpr (kKind == OptionKind::kString) {
+    if constexpr (std::is_null_pointer_v<std::decay_t<T>>) {
+      return SetString(kOption, std::nullopt);
+    } else {
+      return SetString(kOption, absl::string_view(std::forward<T>(value)));
+    }
+  } else if constexpr (kKind == OptionKind::kSlist) {
+    return SetSlist(kOption, value);
+  } else if constexpr (kKind == OptionKind::kBlob) {
+    return SetBlob(kOption, value);
+  } else if constexpr (kKind == OptionKind::kPointer) {
+    return SetPointer(kOption, value);
+  }
+}
+
+template <CURLINFO kInfo>
+auto Easy::GetInfo() {
+  constexpr InfoKind kKind = KindOfInfo(kInfo);
+  static_assert(kKind != InfoKind::kOther,
+                "this one points into the handle: call curl_easy_getinfo "
+                "within BeginUse()");
+  if constexpr (kKind == InfoKind::kString) {
+    return GetString(kInfo);
+  } else if constexpr (kKind == InfoKind::kLong) {
+    return GetLong(kInfo);
+  } else if constexpr (kKind == InfoKind::kDouble) {
+    return GetDouble(kInfo);
+  } else if constexpr (kKind == InfoKind::kSlist) {
+    return GetSlist(kInfo);
+  } else if constexpr (kKind == InfoKind::kSocket) {
+    return GetSocket(kInfo);
+  } else if constexpr (kKind == InfoKind::kOffT) {
+    return GetOffT(kInfo);
+  }
+}
+
+}  // namespace curlshare
+
+#endif  // CURLSHARE_EASY_EASY_H_

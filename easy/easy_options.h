@@ -1,0 +1,227 @@
+// What type of value each CURLoption takes, known to the compiler, so that
+// Easy::SetOption refuses a wrong one. curl_easy_setopt is variadic: it takes
+// whatever it is given.
+//
+// Most of it follows from the option's number, as libcurl lays out its
+// options; the few that the number does not tell are listed. A test holds all
+// of it against the table that libcurl itself carries (curl_easy_option_next).
+//
+// Source: https://curl.se/libcurl/c/curl_easy_setopt.html,
+//         https://curl.se/libcurl/c/curl_easy_option_next.html
+#ifndef CURLSHARE_EASY_EASY_OPTIONS_H_
+#define CURLSHARE_EASY_EASY_OPTIONS_H_
+
+#include <curl/curl.h>
+
+#include <cstdio>
+#include <string>
+#include <type_traits>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace curlshare {
+
+enum class OptionKind {
+  kLong,      // long, also used for booleans, enumerations and bit masks
+  kOffT,      // curl_off_t
+  kString,    // char*, copied by libcurl
+  kSlist,     // curl_slist*, not copied by libcurl: Easy owns it
+  kBlob,      // curl_blob, copied
+  kFunction,  // a callback; its data goes with it
+  kData,      // the data of a callback: set together with the function
+  kPointer,   // another object's address, which the caller keeps alive
+  kManaged,   // Easy's own: see the method of that name
+};
+
+constexpr OptionKind KindOfOption(CURLoption option) {
+  switch (option) {
+    case CURLOPT_SHARE:             // Attach, Detach
+    case CURLOPT_ERRORBUFFER:       // the message of the Status
+    case CURLOPT_WRITEFUNCTION:     // SetSink
+    case CURLOPT_WRITEDATA:         //
+    case CURLOPT_HEADERFUNCTION:    // SetHeaderSink
+    case CURLOPT_HEADERDATA:        //
+    case CURLOPT_XFERINFOFUNCTION:  // SetProgress
+    case CURLOPT_XFERINFODATA:      //
+    case CURLOPT_POSTFIELDS:        // SetBody
+    case CURLOPT_COPYPOSTFIELDS:    //
+      return OptionKind::kManaged;
+    case CURLOPT_CONNECT_TO:
+    case CURLOPT_HTTP200ALIASES:
+    case CURLOPT_HTTPHEADER:
+    case CURLOPT_MAIL_RCPT:
+    case CURLOPT_POSTQUOTE:
+    case CURLOPT_PREQUOTE:
+    case CURLOPT_PROXYHEADER:
+    case CURLOPT_QUOTE:
+    case CURLOPT_RESOLVE:
+    case CURLOPT_TELNETOPTIONS:
+      return OptionKind::kSlist;
+    case CURLOPT_CHUNK_DATA:
+    case CURLOPT_CLOSESOCKETDATA:
+    case CURLOPT_DEBUGDATA:
+    case CURLOPT_FNMATCH_DATA:
+    case CURLOPT_HSTSREADDATA:
+    case CURLOPT_HSTSWRITEDATA:
+    case CURLOPT_INTERLEAVEDATA:
+    case CURLOPT_OPENSOCKETDATA:
+    case CURLOPT_PREREQDATA:
+    case CURLOPT_READDATA:
+    case CURLOPT_RESOLVER_START_DATA:
+    case CURLOPT_SEEKDATA:
+    case CURLOPT_SOCKOPTDATA:
+    case CURLOPT_SSH_HOSTKEYDATA:
+    case CURLOPT_SSH_KEYDATA:
+    case CURLOPT_SSL_CTX_DATA:
+    case CURLOPT_TRAILERDATA:
+      return OptionKind::kData;
+    case CURLOPT_CURLU:
+    case CURLOPT_MIMEPOST:
+    case CURLOPT_PRIVATE:
+    case CURLOPT_STDERR:
+      return OptionKind::kPointer;
+    default:
+      break;
+  }
+  const int number = static_cast<int>(option);
+  if (number < CURLOPTTYPE_OBJECTPOINT) return OptionKind::kLong;
+  if (number < CURLOPTTYPE_FUNCTIONPOINT) return OptionKind::kString;
+  if (number < CURLOPTTYPE_OFF_T) return OptionKind::kFunction;
+  if (number < CURLOPTTYPE_BLOB) return OptionKind::kOffT;
+  return OptionKind::kBlob;
+}
+
+// Whether Easy::SetOption<kOption>(value) takes a value of type T.
+template <CURLoption kOption, typename T>
+constexpr bool OptionTakes() {
+  using Value = std::decay_t<T>;
+  switch (KindOfOption(kOption)) {
+    case OptionKind::kLong:
+      return (std::is_integral_v<Value> ||
+              std::is_enum_v<Value>)&&sizeof(Value) <= sizeof(long);
+    case OptionKind::kOffT:
+      return std::is_integral_v<Value> && !std::is_same_v<Value, bool>;
+    case OptionKind::kString:
+      return std::is_null_pointer_v<Value> ||
+             std::is_convertible_v<T, absl::string_view>;
+    case OptionKind::kSlist:
+      return std::is_convertible_v<T, absl::Span<const std::string>>;
+    case OptionKind::kBlob:
+      return std::is_convertible_v<T, absl::string_view>;
+    case OptionKind::kPointer:
+      return kOption == CURLOPT_CURLU ? std::is_convertible_v<T, CURLU*>
+             : kOption == CURLOPT_MIMEPOST
+                 ? std::is_convertible_v<T, curl_mime*>
+             : kOption == CURLOPT_STDERR ? std::is_convertible_v<T, FILE*>
+                                         : std::is_convertible_v<T, void*>;
+    case OptionKind::kFunction:
+    case OptionKind::kData:
+    case OptionKind::kManaged:
+      break;
+  }
+  return false;
+}
+
+// The type of a callback and the option that takes its data.
+template <CURLoption kOption>
+struct FunctionOption;  // Not a callback option, or one libcurl has deprecated.
+
+template <typename F, CURLoption kDataOption>
+struct FunctionOptionOf {
+  using Function = F;
+  static constexpr CURLoption kData = kDataOption;
+};
+
+template <>
+struct FunctionOption<CURLOPT_CHUNK_BGN_FUNCTION>
+    : FunctionOptionOf<curl_chunk_bgn_callback, CURLOPT_CHUNK_DATA> {};
+template <>
+struct FunctionOption<CURLOPT_CHUNK_END_FUNCTION>
+    : FunctionOptionOf<curl_chunk_end_callback, CURLOPT_CHUNK_DATA> {};
+template <>
+struct FunctionOption<CURLOPT_CLOSESOCKETFUNCTION>
+    : FunctionOptionOf<curl_closesocket_callback, CURLOPT_CLOSESOCKETDATA> {};
+template <>
+struct FunctionOption<CURLOPT_DEBUGFUNCTION>
+    : FunctionOptionOf<curl_debug_callback, CURLOPT_DEBUGDATA> {};
+template <>
+struct FunctionOption<CURLOPT_FNMATCH_FUNCTION>
+    : FunctionOptionOf<curl_fnmatch_callback, CURLOPT_FNMATCH_DATA> {};
+template <>
+struct FunctionOption<CURLOPT_HSTSREADFUNCTION>
+    : FunctionOptionOf<curl_hstsread_callback, CURLOPT_HSTSREADDATA> {};
+template <>
+struct FunctionOption<CURLOPT_HSTSWRITEFUNCTION>
+    : FunctionOptionOf<curl_hstswrite_callback, CURLOPT_HSTSWRITEDATA> {};
+template <>
+struct FunctionOption<CURLOPT_INTERLEAVEFUNCTION>
+    : FunctionOptionOf<curl_write_callback, CURLOPT_INTERLEAVEDATA> {};
+template <>
+struct FunctionOption<CURLOPT_OPENSOCKETFUNCTION>
+    : FunctionOptionOf<curl_opensocket_callback, CURLOPT_OPENSOCKETDATA> {};
+template <>
+struct FunctionOption<CURLOPT_PREREQFUNCTION>
+    : FunctionOptionOf<curl_prereq_callback, CURLOPT_PREREQDATA> {};
+template <>
+struct FunctionOption<CURLOPT_READFUNCTION>
+    : FunctionOptionOf<curl_read_callback, CURLOPT_READDATA> {};
+template <>
+struct FunctionOption<CURLOPT_RESOLVER_START_FUNCTION>
+    : FunctionOptionOf<curl_resolver_start_callback,
+                       CURLOPT_RESOLVER_START_DATA> {};
+template <>
+struct FunctionOption<CURLOPT_SEEKFUNCTION>
+    : FunctionOptionOf<curl_seek_callback, CURLOPT_SEEKDATA> {};
+template <>
+struct FunctionOption<CURLOPT_SOCKOPTFUNCTION>
+    : FunctionOptionOf<curl_sockopt_callback, CURLOPT_SOCKOPTDATA> {};
+template <>
+struct FunctionOption<CURLOPT_SSH_HOSTKEYFUNCTION>
+    : FunctionOptionOf<curl_sshhostkeycallback, CURLOPT_SSH_HOSTKEYDATA> {};
+template <>
+struct FunctionOption<CURLOPT_SSH_KEYFUNCTION>
+    : FunctionOptionOf<curl_sshkeycallback, CURLOPT_SSH_KEYDATA> {};
+template <>
+struct FunctionOption<CURLOPT_SSL_CTX_FUNCTION>
+    : FunctionOptionOf<curl_ssl_ctx_callback, CURLOPT_SSL_CTX_DATA> {};
+template <>
+struct FunctionOption<CURLOPT_TRAILERFUNCTION>
+    : FunctionOptionOf<curl_trailer_callback, CURLOPT_TRAILERDATA> {};
+
+// What CURLINFO_* answers. Source:
+// https://curl.se/libcurl/c/curl_easy_getinfo.html
+enum class InfoKind { kString, kLong, kDouble, kSlist, kSocket, kOffT, kOther };
+
+constexpr InfoKind KindOfInfo(CURLINFO info) {
+  switch (info) {
+    case CURLINFO_PRIVATE:      // a pointer: what CURLOPT_PRIVATE was given
+    case CURLINFO_CERTINFO:     // structs that point into the handle
+    case CURLINFO_TLS_SSL_PTR:  //
+      return InfoKind::kOther;
+    default:
+      break;
+  }
+  switch (static_cast<int>(info) & CURLINFO_TYPEMASK) {
+    case CURLINFO_STRING:
+      return InfoKind::kString;
+    case CURLINFO_LONG:
+      return InfoKind::kLong;
+    case CURLINFO_DOUBLE:
+      return InfoKind::kDouble;
+    case CURLINFO_SLIST:
+      return static_cast<int>(info) == CURLINFO_SLIST + 43  // TLS_SESSION
+                 ? InfoKind::kOther
+                 : InfoKind::kSlist;
+    case CURLINFO_SOCKET:
+      return InfoKind::kSocket;
+    case CURLINFO_OFF_T:
+      return InfoKind::kOffT;
+    default:
+      return InfoKind::kOther;
+  }
+}
+
+}  // namespace curlshare
+
+#endif  // CURLSHARE_EASY_EASY_OPTIONS_H_

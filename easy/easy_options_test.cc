@@ -1,0 +1,121 @@
+#include "curlshare/easy/easy_options.h"
+
+#include <curl/curl.h>
+
+#include <cstddef>
+#include <cstdio>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+// The type that libcurl's own table gives, as far as OptionKind tells apart.
+bool Agrees(const curl_easyoption& option, OptionKind kind) {
+  switch (option.type) {
+    case CURLOT_LONG:
+    case CURLOT_VALUES:
+      return kind == OptionKind::kLong;
+    case CURLOT_OFF_T:
+      return kind == OptionKind::kOffT;
+    case CURLOT_STRING:
+      return kind == OptionKind::kString;
+    case CURLOT_SLIST:
+      return kind == OptionKind::kSlist;
+    case CURLOT_BLOB:
+      return kind == OptionKind::kBlob;
+    case CURLOT_FUNCTION:
+      return kind == OptionKind::kFunction || kind == OptionKind::kManaged;
+    case CURLOT_CBPTR:
+      return kind == OptionKind::kData || kind == OptionKind::kManaged;
+    case CURLOT_OBJECT:
+      return kind == OptionKind::kPointer || kind == OptionKind::kManaged;
+  }
+  return false;
+}
+
+// Deprecated by libcurl: their names would warn, and nothing here offers them.
+bool IsDeprecated(const curl_easyoption& option) {
+  for (const char* name : {"HTTPPOST", "IOCTLDATA", "PROGRESSDATA",
+                           "STREAM_DEPENDS", "STREAM_DEPENDS_E"}) {
+    if (std::string(name) == option.name) return true;
+  }
+  return false;
+}
+
+TEST(KindOfOption, IsWhatLibcurlsOwnTableSays) {
+  size_t options = 0;
+  for (const curl_easyoption* option = curl_easy_option_next(nullptr);
+       option != nullptr; option = curl_easy_option_next(option)) {
+    if (IsDeprecated(*option)) continue;
+    ++options;
+    EXPECT_TRUE(Agrees(*option, KindOfOption(option->id))) << option->name;
+  }
+  EXPECT_GT(options, 280u);
+}
+
+enum class Enum { kOne = 1 };
+
+TEST(OptionTakes, TheTypeOfTheOptionAlone) {
+  static_assert(OptionTakes<CURLOPT_VERBOSE, long>());
+  static_assert(OptionTakes<CURLOPT_VERBOSE, bool>());
+  static_assert(OptionTakes<CURLOPT_HTTP_VERSION, Enum>());
+  static_assert(!OptionTakes<CURLOPT_VERBOSE, double>());
+  static_assert(!OptionTakes<CURLOPT_VERBOSE, const char*>());
+  static_assert(!OptionTakes<CURLOPT_VERBOSE, std::nullptr_t>());
+
+  static_assert(OptionTakes<CURLOPT_MAXFILESIZE_LARGE, int>());
+  static_assert(!OptionTakes<CURLOPT_MAXFILESIZE_LARGE, double>());
+  static_assert(!OptionTakes<CURLOPT_MAXFILESIZE_LARGE, bool>());
+
+  static_assert(OptionTakes<CURLOPT_URL, const char*>());
+  static_assert(OptionTakes<CURLOPT_URL, const std::string&>());
+  static_assert(OptionTakes<CURLOPT_URL, std::nullptr_t>());
+  static_assert(!OptionTakes<CURLOPT_URL, int>());
+  static_assert(!OptionTakes<CURLOPT_URL, std::vector<std::string>>());
+
+  static_assert(OptionTakes<CURLOPT_HTTPHEADER, std::vector<std::string>>());
+  static_assert(!OptionTakes<CURLOPT_HTTPHEADER, const char*>());
+  static_assert(!OptionTakes<CURLOPT_HTTPHEADER, curl_slist*>());
+
+  static_assert(OptionTakes<CURLOPT_CAINFO_BLOB, std::string>());
+  static_assert(!OptionTakes<CURLOPT_CAINFO_BLOB, curl_blob*>());
+
+  static_assert(OptionTakes<CURLOPT_CURLU, CURLU*>());
+  static_assert(!OptionTakes<CURLOPT_CURLU, FILE*>());
+  static_assert(OptionTakes<CURLOPT_STDERR, FILE*>());
+  static_assert(OptionTakes<CURLOPT_PRIVATE, int*>());
+
+  // With their data, or by a method of their own.
+  static_assert(!OptionTakes<CURLOPT_DEBUGFUNCTION, curl_debug_callback>());
+  static_assert(!OptionTakes<CURLOPT_DEBUGDATA, void*>());
+  static_assert(!OptionTakes<CURLOPT_SHARE, CURLSH*>());
+  static_assert(!OptionTakes<CURLOPT_WRITEDATA, void*>());
+}
+
+TEST(FunctionOption, GoesWithItsOwnData) {
+  static_assert(FunctionOption<CURLOPT_DEBUGFUNCTION>::kData ==
+                CURLOPT_DEBUGDATA);
+  static_assert(std::is_same_v<FunctionOption<CURLOPT_READFUNCTION>::Function,
+                               curl_read_callback>);
+  // Each has a data option, which is listed as one.
+  static_assert(KindOfOption(FunctionOption<CURLOPT_SSL_CTX_FUNCTION>::kData) ==
+                OptionKind::kData);
+}
+
+TEST(KindOfInfo, FollowsTheType) {
+  static_assert(KindOfInfo(CURLINFO_RESPONSE_CODE) == InfoKind::kLong);
+  static_assert(KindOfInfo(CURLINFO_EFFECTIVE_URL) == InfoKind::kString);
+  static_assert(KindOfInfo(CURLINFO_TOTAL_TIME) == InfoKind::kDouble);
+  static_assert(KindOfInfo(CURLINFO_TOTAL_TIME_T) == InfoKind::kOffT);
+  static_assert(KindOfInfo(CURLINFO_COOKIELIST) == InfoKind::kSlist);
+  static_assert(KindOfInfo(CURLINFO_ACTIVESOCKET) == InfoKind::kSocket);
+  static_assert(KindOfInfo(CURLINFO_CERTINFO) == InfoKind::kOther);
+  static_assert(KindOfInfo(CURLINFO_PRIVATE) == InfoKind::kOther);
+}
+
+}  // namespace
+}  // namespace curlshare

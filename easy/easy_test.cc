@@ -1,0 +1,868 @@
+// What an Easy does on one thread. Threads: share_close_test.cc,
+// sharing_test.cc.
+#include "curlshare/easy/easy.h"
+
+#include <curl/curl.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/config.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/share/share.h"
+#include "curlshare/share/share_handle.h"
+#include "curlshare/testing/http_server.h"
+#include "curlshare/testing/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::curlshare::testing::HttpServer;
+using ::curlshare::testing::HttpServerOptions;
+using ::curlshare::testing::IsOkAndHolds;
+using ::curlshare::testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::Optional;
+
+Easy NewEasy() {
+  auto easy = Easy::Create();
+  EXPECT_OK(easy.status());
+  return *std::move(easy);
+}
+
+class EasyTest : public ::testing::Test {
+ protected:
+  EasyTest() : server_(HttpServer::Start().value()) {}
+  ~EasyTest() override {
+    EXPECT_EQ(ShareHandle::live_count(), live_before_) << "a CURLSH leaked";
+  }
+
+  std::string url(absl::string_view path) const { return server_->url(path); }
+
+  const int64_t live_before_ = ShareHandle::live_count();
+  const std::unique_ptr<HttpServer> server_;
+};
+
+// ---- Transfers
+
+TEST_F(EasyTest, FetchesBodyHeadersStatusAndTimings) {
+  Easy easy = NewEasy();
+  auto response = easy.Fetch(url("/bytes?n=100000"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(response->body.size(), 100000u);
+  EXPECT_EQ(response->effective_url, url("/bytes?n=100000"));
+  EXPECT_EQ(response->http_version, CURL_HTTP_VERSION_1_1);
+  EXPECT_THAT(response->Header("CONTENT-LENGTH"),
+              Optional(std::string("100000")));
+  EXPECT_EQ(response->Header("no-such-header"), std::nullopt);
+  EXPECT_FALSE(response->connection_reused);
+  EXPECT_GT(response->timings.total, absl::ZeroDuration());
+  EXPECT_GE(response->timings.total, response->timings.first_byte);
+  EXPECT_EQ(response->timings.tls_handshake, absl::ZeroDuration());
+}
+
+TEST_F(EasyTest, AnErrorStatusOfTheServerIsAResponse) {
+  auto response = NewEasy().Fetch(url("/status?code=404"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 404);
+}
+
+// As well as curl_easy_perform keeps them.
+TEST_F(EasyTest, KeepsItsConnection) {
+  Easy easy = NewEasy();
+  for (int i = 0; i < 10; ++i) {
+    auto response = easy.Fetch(url("/"));
+    ASSERT_OK(response.status());
+    EXPECT_EQ(response->connection_reused, i > 0);
+  }
+  EXPECT_EQ(server_->counts().connections, 1);
+  EXPECT_EQ(server_->counts().requests, 10);
+}
+
+// ... and closes one beyond CURLOPT_MAXCONNECTS, as it does. (Which one, it
+// decides by times in whole milliseconds.)
+TEST_F(EasyTest, KeepsAsManyConnectionsAsItIsTold) {
+  auto second = HttpServer::Start();
+  ASSERT_OK(second.status());
+  Easy easy = NewEasy();
+  const auto connections_of_six_requests = [&] {
+    const int before =
+        server_->counts().connections + (*second)->counts().connections;
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_OK(easy.Fetch(url("/")).status());
+      EXPECT_OK(easy.Fetch((*second)->url("/")).status());
+    }
+    return server_->counts().connections + (*second)->counts().connections -
+           before;
+  };
+  ASSERT_OK(easy.SetOption<CURLOPT_MAXCONNECTS>(1L));
+  EXPECT_GE(connections_of_six_requests(), 4);
+  ASSERT_OK(easy.SetOption<CURLOPT_MAXCONNECTS>(2L));
+  EXPECT_LE(connections_of_six_requests(), 1);
+}
+
+TEST_F(EasyTest, ErrorsNameTheCodeAndKeepIt) {
+  Easy easy = NewEasy();
+  const absl::Status status = easy.Fetch("http://127.0.0.1:1/").status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable,
+                               HasSubstr("CURLE_COULDNT_CONNECT (7)")));
+  EXPECT_EQ(GetEasyCode(status), CURLE_COULDNT_CONNECT);
+  EXPECT_THAT(easy.Fetch("no-such-scheme://x/").status(),
+              StatusIs(absl::StatusCode::kUnimplemented));
+  EXPECT_THAT(easy.Fetch("").status(),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  // It works on.
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+TEST_F(EasyTest, PerformWithoutAUrlFails) {
+  EXPECT_THAT(NewEasy().Perform(),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+TEST_F(EasyTest, PerformDropsABodyWithoutASink) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=1000")));
+  ::testing::internal::CaptureStdout();
+  const absl::Status status = easy.Perform();
+  EXPECT_THAT(::testing::internal::GetCapturedStdout(), IsEmpty());
+  EXPECT_OK(status);
+  EXPECT_THAT(easy.GetInfo<CURLINFO_SIZE_DOWNLOAD_T>(), IsOkAndHolds(1000));
+}
+
+TEST_F(EasyTest, SinksGetTheBodyAndTheHeaders) {
+  Easy easy = NewEasy();
+  std::string body;
+  std::string headers;
+  ASSERT_OK(easy.SetSink([&](absl::string_view piece) {
+    absl::StrAppend(&body, piece);
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(easy.SetHeaderSink([&](absl::string_view line) {
+    absl::StrAppend(&headers, line);
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=5000")));
+  ASSERT_OK(easy.Perform());
+  EXPECT_EQ(body.size(), 5000u);
+  EXPECT_THAT(headers, HasSubstr("HTTP/1.1 200"));
+  // Fetch keeps the body for itself; the sink is in force again afterwards.
+  auto response = easy.Fetch(url("/bytes?n=7"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body.size(), 7u);
+  EXPECT_EQ(body.size(), 5000u);
+  ASSERT_OK(easy.Perform());
+  EXPECT_EQ(body.size(), 5007u);
+  // And gone when it is taken away.
+  ASSERT_OK(easy.SetSink(nullptr));
+  ASSERT_OK(easy.SetHeaderSink(nullptr));
+  ASSERT_OK(easy.Perform());
+  EXPECT_EQ(body.size(), 5007u);
+}
+
+TEST_F(EasyTest, ASinkThatFailsEndsTheTransferWithItsStatus) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=1000000")));
+  ASSERT_OK(easy.SetSink([](absl::string_view) {
+    return absl::DataLossError("the disk is full");
+  }));
+  const absl::Status status = easy.Perform();
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kDataLoss, "the disk is full"));
+  EXPECT_EQ(GetEasyCode(status), CURLE_WRITE_ERROR);
+  ASSERT_OK(easy.SetSink(nullptr));
+  EXPECT_OK(easy.Perform()) << "the old error stuck";
+}
+
+TEST_F(EasyTest, AHeaderSinkThatFailsEndsTheTransferWithItsStatus) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetHeaderSink(
+      [](absl::string_view) { return absl::OutOfRangeError("too many"); }));
+  EXPECT_THAT(easy.Fetch(url("/")).status(),
+              StatusIs(absl::StatusCode::kOutOfRange, "too many"));
+}
+
+TEST_F(EasyTest, AProgressCallableThatFailsEndsTheTransferWithItsStatus) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetUrl(url("/endless")));
+  int64_t seen = 0;
+  ASSERT_OK(easy.SetProgress([&](const TransferProgress& progress) {
+    seen = progress.downloaded;
+    return progress.downloaded > 100000 ? absl::AbortedError("enough")
+                                        : absl::OkStatus();
+  }));
+  EXPECT_THAT(easy.Perform(), StatusIs(absl::StatusCode::kAborted, "enough"));
+  EXPECT_GT(seen, 100000);
+  ASSERT_OK(easy.SetProgress(nullptr));
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+#ifdef ABSL_HAVE_EXCEPTIONS
+TEST_F(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(easy.SetSink([](absl::string_view) -> absl::Status {
+    throw std::runtime_error("bad day");
+  }));
+  EXPECT_THAT(easy.Perform(),
+              StatusIs(absl::StatusCode::kUnknown, HasSubstr("bad day")));
+  ASSERT_OK(easy.SetSink([](absl::string_view) -> absl::Status { throw 42; }));
+  EXPECT_THAT(easy.Perform(), StatusIs(absl::StatusCode::kUnknown));
+}
+
+TEST_F(EasyTest, ACallableThatThrowsLeavesNoLockHeld) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(easy.SetHeaderSink([](absl::string_view) -> absl::Status {
+    throw std::runtime_error("bad day");
+  }));
+  EXPECT_FALSE(easy.Perform().ok());
+  EXPECT_FALSE(KindLocks::ThisThreadHoldsAny());
+  // Another handle takes the same locks; a close needs them too.
+  Easy other = NewEasy();
+  ASSERT_OK(other.Attach(**share));
+  EXPECT_OK(other.Fetch(url("/")).status());
+  EXPECT_OK((*share)->Close());
+}
+#endif
+
+// ---- Options
+
+TEST_F(EasyTest, SendsMethodHeadersAndBody) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetHeaders({{"X-One: 1", "X-Two: 2", "Content-Type: a/b"}}));
+  ASSERT_OK(easy.SetBody("the body"));
+  auto response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body,
+              AllOf(HasSubstr("POST"), HasSubstr("X-One: 1"),
+                    HasSubstr("X-Two: 2"), HasSubstr("the body")));
+  ASSERT_OK(easy.SetMethod("PUT"));
+  response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, AllOf(HasSubstr("PUT"), HasSubstr("the body")));
+  ASSERT_OK(easy.SetMethod("GET"));
+  ASSERT_OK(easy.SetHeaders({}));
+  response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, AllOf(HasSubstr("GET"), Not(HasSubstr("X-One")),
+                                    Not(HasSubstr("the body"))));
+}
+
+TEST_F(EasyTest, ABodyMayHoldAnythingAndMayBeEmpty) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetHeaders({{"Content-Type: application/octet-stream"}}));
+  const std::string bytes("a\0b\nc", 5);
+  ASSERT_OK(easy.SetBody(bytes));
+  auto response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, HasSubstr(bytes));
+  ASSERT_OK(easy.SetBody(""));
+  response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, HasSubstr("Content-Length: 0"));
+}
+
+TEST_F(EasyTest, HeadHasNoBody) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetMethod("HEAD"));
+  auto response = easy.Fetch(url("/bytes?n=10"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, IsEmpty());
+  EXPECT_THAT(response->Header("content-length"), Optional(std::string("10")));
+  ASSERT_OK(easy.SetMethod("GET"));
+  response = easy.Fetch(url("/bytes?n=10"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body.size(), 10u);
+}
+
+TEST_F(EasyTest, RefusesMalformedOptions) {
+  Easy easy = NewEasy();
+  for (const absl::Status& status : {
+           easy.SetMethod(""),
+           easy.SetMethod("GET / HTTP/1.1"),
+           easy.SetHeaders({{"X: 1\r\nInjected: 2"}}),
+           easy.SetUrl(absl::string_view("http://x/\0y", 11)),
+           easy.SetTimeout(absl::ZeroDuration()),
+           easy.SetTimeout(-absl::Seconds(1)),
+           easy.SetConnectTimeout(absl::ZeroDuration()),
+           easy.SetFollowRedirects(-1),
+           easy.SetOption<CURLOPT_HTTPHEADER>({std::string("X: a\0b", 6)}),
+       }) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+TEST_F(EasyTest, AnOptionThatLibcurlRefusesIsNamed) {
+  EXPECT_THAT(NewEasy().SetOption<CURLOPT_HTTP_VERSION>(-5),
+              StatusIs(::testing::_, HasSubstr("CURLOPT_HTTP_VERSION")));
+}
+
+TEST_F(EasyTest, SetsOptionsOfEveryKind) {
+  Easy easy = NewEasy();
+  EXPECT_OK(easy.SetOption<CURLOPT_VERBOSE>(false));
+  EXPECT_OK(easy.SetOption<CURLOPT_MAXFILESIZE_LARGE>(1 << 20));
+  EXPECT_OK(easy.SetOption<CURLOPT_USERAGENT>(std::string("me/1.0")));
+  EXPECT_OK(easy.SetOption<CURLOPT_REFERER>(nullptr));
+  EXPECT_OK(easy.SetOption<CURLOPT_HTTPHEADER>({"X-List: yes"}));
+  EXPECT_OK(easy.SetOption<CURLOPT_CAINFO_BLOB>("not read for http"));
+  int pointee = 0;
+  EXPECT_OK(easy.SetOption<CURLOPT_PRIVATE>(&pointee));
+  int opened = 0;
+  const curl_sockopt_callback on_socket = [](void* data, curl_socket_t,
+                                             curlsocktype) {
+    ++*static_cast<int*>(data);
+    return CURL_SOCKOPT_OK;
+  };
+  EXPECT_OK(easy.SetOption<CURLOPT_SOCKOPTFUNCTION>(on_socket, &opened));
+  auto response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, AllOf(HasSubstr("me/1.0"), HasSubstr("X-List")));
+  EXPECT_EQ(opened, 1);
+}
+
+TEST_F(EasyTest, TimesOut) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetTimeout(absl::Milliseconds(50)));
+  EXPECT_THAT(easy.Fetch(url("/stall")).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("CURLE_OPERATION_TIMEDOUT")));
+  server_->ReleaseStalled();
+  ASSERT_OK(easy.SetTimeout(absl::InfiniteDuration()));
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+TEST_F(EasyTest, FollowsRedirectsWhenTold) {
+  Easy easy = NewEasy();
+  const std::string redirect = url("/redirect?to=/bytes%3Fn=3");
+  auto response = easy.Fetch(redirect);
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 302);
+  ASSERT_OK(easy.SetFollowRedirects(1));
+  response = easy.Fetch(redirect);
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 200);
+  EXPECT_EQ(response->effective_url, url("/bytes?n=3"));
+  EXPECT_EQ(response->Header("Location"), std::nullopt)
+      << "headers of an earlier response";
+}
+
+TEST_F(EasyTest, GetInfoHasTheTypeOfTheName) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Fetch(url("/")).status());
+  EXPECT_THAT(easy.GetInfo<CURLINFO_RESPONSE_CODE>(), IsOkAndHolds(200L));
+  EXPECT_THAT(easy.GetInfo<CURLINFO_EFFECTIVE_URL>(), IsOkAndHolds(url("/")));
+  EXPECT_THAT(easy.GetInfo<CURLINFO_REDIRECT_URL>(), IsOkAndHolds(""));
+  EXPECT_OK(easy.GetInfo<CURLINFO_TOTAL_TIME>().status());
+  EXPECT_OK(easy.GetInfo<CURLINFO_TOTAL_TIME_T>().status());
+  EXPECT_THAT(easy.GetInfo<CURLINFO_COOKIELIST>(), IsOkAndHolds(IsEmpty()));
+}
+
+TEST_F(EasyTest, VerifiesCertificates) {
+  HttpServerOptions options;
+  options.tls = true;
+  auto server = HttpServer::Start(options);
+  ASSERT_OK(server.status());
+  Easy easy = NewEasy();
+  const absl::Status refused = easy.Fetch((*server)->url("/")).status();
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kUnauthenticated));
+  EXPECT_EQ(GetEasyCode(refused), CURLE_PEER_FAILED_VERIFICATION);
+  ASSERT_OK(easy.SetCaCertificates((*server)->ca_pem()));
+  auto response = easy.Fetch((*server)->url("/"));
+  ASSERT_OK(response.status());
+  EXPECT_GT(response->timings.tls_handshake, absl::ZeroDuration());
+}
+
+// ---- Reset, Duplicate, moves
+
+TEST_F(EasyTest, ResetForgetsOptionsAndKeepsTheShareAndTheConnection) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  int pieces = 0;
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    ++pieces;
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(easy.SetOption<CURLOPT_HTTPHEADER>({"X-Old: 1"}));
+  ASSERT_OK(easy.SetUrl(url("/echo")));
+  ASSERT_OK(easy.Perform());
+  EXPECT_GT(pieces, 0);
+  pieces = 0;
+  ASSERT_OK(easy.Reset());
+  EXPECT_EQ(easy.share(), share->get());
+  auto response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_TRUE(response->connection_reused);
+  EXPECT_THAT(response->body, Not(HasSubstr("X-Old")));
+  ASSERT_OK(easy.Perform());
+  EXPECT_EQ(pieces, 0);
+}
+
+TEST_F(EasyTest, DuplicateHasTheOptionsTheCallablesAndTheShare) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  std::optional<Easy> easy = NewEasy();
+  ASSERT_OK(easy->Attach(**share));
+  ASSERT_OK(easy->SetOption<CURLOPT_HTTPHEADER>({"X-Mine: 1"}));
+  auto bytes = std::make_shared<size_t>(0);
+  ASSERT_OK(easy->SetSink([bytes](absl::string_view piece) {
+    *bytes += piece.size();
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(easy->SetUrl(url("/echo")));
+  auto copy = easy->Duplicate();
+  ASSERT_OK(copy.status());
+  EXPECT_EQ(copy->share(), share->get());
+  EXPECT_EQ((*share)->attached(), 2u);
+  // Nothing of the copy points into the original.
+  easy.reset();
+  EXPECT_EQ((*share)->attached(), 1u);
+  ASSERT_OK(copy->Perform());
+  EXPECT_GT(*bytes, 0u);
+  auto response = copy->Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, HasSubstr("X-Mine: 1"));
+}
+
+TEST_F(EasyTest, DuplicateOfAnUnattachedHandleIsUnattached) {
+  Easy easy = NewEasy();
+  auto copy = easy.Duplicate();
+  ASSERT_OK(copy.status());
+  EXPECT_EQ(copy->share(), nullptr);
+  EXPECT_OK(copy->Fetch(url("/")).status());
+}
+
+TEST_F(EasyTest, MovesWithItsShare) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  Easy moved = std::move(easy);
+  EXPECT_EQ(moved.share(), share->get());
+  EXPECT_OK(moved.Fetch(url("/")).status());
+  Easy other = NewEasy();
+  moved = std::move(other);  // The old handle goes.
+  EXPECT_EQ((*share)->attached(), 0u);
+  EXPECT_EQ(moved.share(), nullptr);
+}
+
+TEST_F(EasyTest, AMovedFromEasyAnswersEveryCall) {
+  Easy easy = NewEasy();
+  const Easy taken = std::move(easy);
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  // NOLINTBEGIN(bugprone-use-after-move)
+  EXPECT_FALSE(easy.Cancel());
+  EXPECT_EQ(easy.share(), nullptr);
+  EXPECT_EQ(easy.native_handle(), nullptr);
+  for (const absl::Status& status :
+       {easy.SetUrl("x"), easy.SetMethod("GET"), easy.SetBody("x"),
+        easy.SetHeaders({}), easy.SetTimeout(absl::Seconds(1)),
+        easy.SetFollowRedirects(1), easy.SetSink(nullptr),
+        easy.SetHeaderSink(nullptr), easy.SetProgress(nullptr), easy.Perform(),
+        easy.Fetch("x").status(), easy.Attach(**share), easy.Detach(),
+        easy.Reset(), easy.Duplicate().status(), easy.BeginUse().status(),
+        easy.GetInfo<CURLINFO_RESPONSE_CODE>().status()}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("moved from")));
+  }
+  // NOLINTEND(bugprone-use-after-move)
+}
+
+// ---- Sharing
+
+TEST_F(EasyTest, AttachDetachAndShare) {
+  auto share = Share::Create();
+  auto other = Share::Create();
+  ASSERT_OK(share.status());
+  ASSERT_OK(other.status());
+  Easy easy = NewEasy();
+  EXPECT_EQ(easy.share(), nullptr);
+  EXPECT_THAT(easy.Detach(), StatusIs(absl::StatusCode::kFailedPrecondition));
+  ASSERT_OK(easy.Attach(**share));
+  EXPECT_EQ(easy.share(), share->get());
+  for (Share* s : {share->get(), other->get()}) {
+    EXPECT_THAT(easy.Attach(*s), StatusIs(absl::StatusCode::kAlreadyExists,
+                                          HasSubstr((*share)->name())));
+  }
+  // Nor behind its back.
+  EXPECT_THAT((*other)->Attach(easy.native_handle()).status(),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_EQ(easy.share(), share->get());
+  ASSERT_OK(easy.Detach());
+  ASSERT_OK(easy.Attach(**other));
+  EXPECT_EQ(easy.share(), other->get());
+  EXPECT_OK((*other)->Close());
+  EXPECT_EQ(easy.share(), nullptr);
+  EXPECT_THAT(easy.Attach(**other),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_OK(easy.Attach(**share));
+}
+
+TEST_F(EasyTest, TransfersOnAfterItsShareClosed) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.Fetch(url("/")).status());
+  ASSERT_OK((*share)->Close());
+  EXPECT_OK(easy.Fetch(url("/")).status());
+  share->reset();
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+TEST_F(EasyTest, GoesAfterOrBeforeItsShare) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  std::optional<Easy> first = NewEasy();
+  std::optional<Easy> second = NewEasy();
+  ASSERT_OK(first->Attach(**share));
+  ASSERT_OK(second->Attach(**share));
+  ASSERT_OK(first->Fetch(url("/")).status());
+  ASSERT_OK(second->Fetch(url("/")).status());
+  first.reset();
+  EXPECT_EQ((*share)->attached(), 1u);
+  share->reset();
+  EXPECT_EQ(second->share(), nullptr);
+  EXPECT_OK(second->Fetch(url("/")).status());
+}
+
+// Enable while attached: the handle moves to the new CURLSH when it transfers.
+TEST_F(EasyTest, MovesToTheNewestGenerationAtItsNextTransfer) {
+  ShareOptions options;
+  options.lock_data = LockDataSet();
+  auto share = Share::Create(options);
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.Fetch(url("/")).status());
+  ASSERT_OK((*share)->Enable(DefaultLockData()));
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 2);
+  ASSERT_OK(easy.SetOption<CURLOPT_FORBID_REUSE>(true));
+  ASSERT_OK(easy.Fetch(url("/")).status());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+  EXPECT_EQ(easy.share(), share->get());
+}
+
+TEST_F(EasyTest, CookieJarMustBeSetBeforeJoiningAShareOfCookies) {
+  if (!DefaultLockData().Contains(LockData::kCookie)) return;
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  EXPECT_THAT(easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("before the handle joins")));
+  ASSERT_OK(easy.Detach());
+  EXPECT_OK(easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null"));
+}
+
+TEST_F(EasyTest, NativeHandleWorksWithinAUse) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  {
+    auto use = easy.BeginUse();
+    ASSERT_OK(use.status());
+    EXPECT_EQ(
+        curl_easy_setopt(easy.native_handle(), CURLOPT_URL, url("/").c_str()),
+        CURLE_OK);
+    // A close leaves it alone meanwhile.
+    EXPECT_THAT((*share)->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded));
+    EXPECT_EQ(easy.share(), share->get());
+  }
+  EXPECT_EQ(easy.share(), nullptr);
+  EXPECT_TRUE((*share)->closed());
+  EXPECT_OK(easy.Perform());
+}
+
+// ---- Calls from the callbacks of a transfer
+
+TEST_F(EasyTest, CallbacksOfTheOwnTransferMayReadAndSetOptions) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  int calls = 0;
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    ++calls;
+    EXPECT_THAT(easy.GetInfo<CURLINFO_RESPONSE_CODE>(), IsOkAndHolds(200L));
+    EXPECT_OK(easy.SetTimeout(absl::Seconds(30)));
+    EXPECT_EQ(easy.share(), share->get());
+    EXPECT_OK(easy.BeginUse().status());
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy.Perform());
+  EXPECT_EQ(calls, 1);
+}
+
+TEST_F(EasyTest, CallbacksOfTheOwnTransferCannotChangeIt) {
+  auto share = Share::Create();
+  auto other = Share::Create();
+  ASSERT_OK(share.status());
+  ASSERT_OK(other.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  int calls = 0;
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    ++calls;
+    for (const absl::Status& status :
+         {easy.Perform(), easy.Attach(**other), easy.Detach(), easy.Reset(),
+          easy.Duplicate().status(), easy.SetSink(nullptr),
+          easy.SetHeaderSink(nullptr), easy.SetProgress(nullptr),
+          easy.SetHeaders({}), easy.SetBody("x")}) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("callback")));
+    }
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy.Perform());
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(easy.share(), share->get());
+  EXPECT_OK(easy.SetSink(nullptr));
+}
+
+TEST_F(EasyTest, ACallbackMayCloseItsOwnShareWithADeadlineOnly) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  Easy idle = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(idle.Attach(**share));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    EXPECT_THAT((*share)->Close(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+    EXPECT_THAT((*share)->CloseNow(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+    EXPECT_EQ(idle.share(), share->get()) << "the refused close did something";
+    EXPECT_THAT((*share)->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded));
+    EXPECT_EQ(idle.share(), nullptr);
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy.Perform());
+  EXPECT_TRUE((*share)->closed());
+  EXPECT_EQ(easy.share(), nullptr);
+}
+
+TEST_F(EasyTest, ACallbackMayUseOtherHandlesOfTheShare) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy outer = NewEasy();
+  Easy inner = NewEasy();
+  ASSERT_OK(outer.Attach(**share));
+  ASSERT_OK(inner.Attach(**share));
+  ASSERT_OK(outer.SetUrl(url("/bytes?n=10")));
+  int calls = 0;
+  ASSERT_OK(outer.SetSink([&](absl::string_view) {
+    ++calls;
+    EXPECT_OK(inner.Fetch(url("/")).status());
+    EXPECT_OK(inner.Detach());
+    EXPECT_OK(inner.Attach(**share));
+    auto fresh = Easy::Create();
+    EXPECT_OK(fresh->Attach(**share));
+    EXPECT_OK(fresh->Fetch(url("/")).status());
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(outer.Perform());
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ((*share)->attached(), 2u);
+}
+
+TEST_F(EasyTest, AnEasyMayGoInItsOwnCallback) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  std::optional<Easy> easy = NewEasy();
+  ASSERT_OK(easy->Attach(**share));
+  ASSERT_OK(easy->SetUrl(url("/bytes?n=10")));
+  auto alive = std::make_shared<int>(0);
+  ASSERT_OK(easy->SetSink([&easy, alive](absl::string_view) {
+    easy.reset();
+    ++*alive;  // What the callable holds lives until the transfer ends.
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy->Perform());
+  EXPECT_EQ(*alive, 1);
+  EXPECT_EQ(alive.use_count(), 1) << "the handle was not released";
+  EXPECT_EQ((*share)->attached(), 0u);
+}
+
+TEST_F(EasyTest, AShareMayGoInACallbackOfItsHandle) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    share->reset();
+    EXPECT_EQ(easy.share(), nullptr);
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy.Perform());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+}
+
+// A callback that libcurl runs while it holds a share's lock: to take that
+// lock once more would deadlock. The debug callback is one.
+class UnderLockTest : public EasyTest {
+ protected:
+  // Calls `call` from a debug callback under a lock of a share that `easy` is
+  // in; true if libcurl made such a callback. It does where an address replaces
+  // another in the DNS cache.
+  static bool CallUnderLock(Easy& easy, const std::string& url,
+                            std::function<void()> call) {
+    struct Context {
+      std::function<void()> call;
+      bool called = false;
+    } context{std::move(call)};
+    const curl_debug_callback on_debug = [](CURL*, curl_infotype, char*, size_t,
+                                            void* data) {
+      auto* context = static_cast<Context*>(data);
+      if (KindLocks::ThisThreadHoldsAny() && !context->called) {
+        context->called = true;
+        context->call();
+      }
+      return 0;
+    };
+    EXPECT_OK(easy.SetOption<CURLOPT_VERBOSE>(true));
+    EXPECT_OK(easy.SetOption<CURLOPT_DEBUGFUNCTION>(on_debug, &context));
+    EXPECT_OK(easy.SetOption<CURLOPT_RESOLVE>(
+        {"under-lock.test:80:127.0.0.1", "under-lock.test:80:127.0.0.2"}));
+    EXPECT_OK(easy.Fetch(url).status());
+    EXPECT_OK(easy.SetOption<CURLOPT_VERBOSE>(false));
+    EXPECT_OK(easy.SetOption<CURLOPT_RESOLVE>(std::vector<std::string>()));
+    return context.called;
+  }
+};
+
+TEST_F(UnderLockTest, EverythingThatTakesALockIsRefused) {
+  auto share = Share::Create();
+  auto other = Share::Create();
+  ASSERT_OK(share.status());
+  ASSERT_OK(other.status());
+  Easy easy = NewEasy();
+  Easy attached = NewEasy();
+  Easy unattached = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(attached.Attach(**other));
+  std::vector<absl::Status> statuses;
+  const bool called = CallUnderLock(easy, url("/"), [&] {
+    statuses = {attached.Perform(),
+                attached.SetUrl("x"),
+                attached.Detach(),
+                unattached.Attach(**other),
+                (*share)->Close(),
+                (*other)->CloseNow(),
+                (*other)->Disable(LockDataSet::All())};
+    EXPECT_EQ((*share)->attached(), 1u);
+    EXPECT_OK(unattached.SetUrl(url("/")));
+    EXPECT_OK(unattached.Perform());
+  });
+  EXPECT_TRUE(called) << "libcurl made no debug callback under a lock";
+  for (const absl::Status& status : statuses) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("lock")));
+  }
+  EXPECT_EQ((*other)->attached(), 1u);
+  EXPECT_OK((*share)->Close());
+  EXPECT_OK((*other)->Close());
+}
+
+TEST_F(UnderLockTest, HandlesAndSharesMayGo) {
+  auto share = Share::Create();
+  auto other = Share::Create();
+  ASSERT_OK(share.status());
+  ASSERT_OK(other.status());
+  Easy easy = NewEasy();
+  std::optional<Easy> goes = NewEasy();
+  Easy stays = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(goes->Attach(**share));
+  ASSERT_OK(stays.Attach(**other));
+  EXPECT_TRUE(CallUnderLock(easy, url("/"), [&] {
+    goes.reset();
+    other->reset();
+  }));
+  EXPECT_EQ((*share)->attached(), 1u) << "the handle was not released";
+  EXPECT_EQ(stays.share(), nullptr);
+  EXPECT_OK(stays.Fetch(url("/")).status());
+}
+
+// ---- Raw handles
+
+TEST_F(EasyTest, AnAttachmentPerforms) {
+  auto share = Share::Create();
+  ASSERT_OK(share.status());
+  CURL* curl = curl_easy_init();
+  std::string body;
+  const curl_write_callback on_body = [](char* data, size_t size, size_t n,
+                                         void* out) {
+    static_cast<std::string*>(out)->append(data, size * n);
+    return size * n;
+  };
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body), CURLE_OK);
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body), CURLE_OK);
+  {
+    auto attachment = (*share)->Attach(curl);
+    ASSERT_OK(attachment.status());
+    {
+      auto use = attachment->BeginUse();
+      ASSERT_OK(use.status());
+      ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, url("/bytes?n=9").c_str()),
+                CURLE_OK);
+    }
+    EXPECT_OK(attachment->Perform());
+    EXPECT_OK(attachment->Perform());
+    EXPECT_EQ(body.size(), 18u);
+    EXPECT_EQ(server_->counts().connections, 1);
+    // And by curl_easy_perform, within a transfer.
+    auto transfer = attachment->BeginTransfer();
+    ASSERT_OK(transfer.status());
+    EXPECT_OK(transfer->End(curl_easy_perform(curl)));
+    EXPECT_EQ(body.size(), 27u);
+    {
+      auto use = attachment->BeginUse();
+      ASSERT_OK(use.status());
+      ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, "http://127.0.0.1:1/"),
+                CURLE_OK);
+    }
+    EXPECT_THAT(attachment->Perform(),
+                StatusIs(absl::StatusCode::kUnavailable));
+  }
+  curl_easy_cleanup(curl);
+}
+
+}  // namespace
+}  // namespace curlshare

@@ -1,0 +1,613 @@
+// Share::Close against threads that use the handles. Each test says which
+// interleaving it forces, by a server that stalls until told, by notifications
+// and by a lock callback that blocks. To be run under ThreadSanitizer, too.
+#include <curl/curl.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/barrier.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/attachment.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/share/share.h"
+#include "curlshare/share/share_handle.h"
+#include "curlshare/testing/http_server.h"
+#include "curlshare/testing/lock_recorder.h"
+#include "curlshare/testing/status_matchers.h"
+#include "curlshare/testing/threads.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::curlshare::testing::HttpServer;
+using ::curlshare::testing::LockRecorder;
+using ::curlshare::testing::RunThreads;
+using ::curlshare::testing::StatusIs;
+using ::testing::HasSubstr;
+
+// Far more than anything here takes; a test that needs it fails.
+absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+
+std::unique_ptr<Share> NewShare(ShareOptions options = {}) {
+  auto share = Share::Create(std::move(options));
+  EXPECT_OK(share.status());
+  return *std::move(share);
+}
+
+Easy NewEasy() {
+  auto easy = Easy::Create();
+  EXPECT_OK(easy.status());
+  return *std::move(easy);
+}
+
+Easy NewEasy(Share& share) {
+  Easy easy = NewEasy();
+  EXPECT_OK(easy.Attach(share));
+  return easy;
+}
+
+class ShareCloseTest : public ::testing::Test {
+ protected:
+  ShareCloseTest() : server_(HttpServer::Start().value()) {}
+  ~ShareCloseTest() override {
+    EXPECT_EQ(ShareHandle::live_count(), live_before_) << "a CURLSH leaked";
+  }
+
+  std::string url(absl::string_view path) const { return server_->url(path); }
+  // Returns when `n` transfers are stalled in the server.
+  void WaitForStalled(int n) {
+    ASSERT_TRUE(server_->WaitForStalled(n, Soon()));
+  }
+
+  const int64_t live_before_ = ShareHandle::live_count();
+  const std::unique_ptr<HttpServer> server_;
+};
+
+// ---- Closing while handles transfer
+
+// The transfer is stalled in the server when Close comes; Close has taken out
+// the idle handle, and only then the server goes on.
+TEST_F(ShareCloseTest, WaitsForATransferThatDetachesOnItsOwnThread) {
+  auto recorder = std::make_shared<LockRecorder>();
+  ShareOptions options;
+  options.lock_observer = recorder;
+  const auto share = NewShare(options);
+  Easy idle = NewEasy(*share);
+  Easy busy = NewEasy(*share);
+  std::thread::id transferring;
+  std::thread transfer([&] {
+    transferring = std::this_thread::get_id();
+    auto response = busy.Fetch(url("/stall"));
+    EXPECT_OK(response.status());
+    EXPECT_EQ(busy.share(), nullptr);
+    EXPECT_OK(busy.Fetch(url("/")).status()) << "without the share";
+  });
+  WaitForStalled(1);
+  EXPECT_THAT(share->Close(absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(idle.share(), nullptr);
+  EXPECT_EQ(busy.share(), share.get());
+  EXPECT_FALSE(share->closed());
+  recorder->Clear();
+  server_->ReleaseStalled();
+  EXPECT_OK(share->Close(Soon()));
+  EXPECT_TRUE(share->closed());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  transfer.join();
+  // libcurl was not called on the busy handle from any other thread: the
+  // closing thread took no lock for it but to free the share itself.
+  for (const LockRecorder::Event& event : recorder->events()) {
+    if (event.kind != CURL_LOCK_DATA_SHARE) {
+      EXPECT_EQ(event.thread, transferring);
+    }
+  }
+}
+
+TEST_F(ShareCloseTest, ADeadlineThatPassesLeavesTheShareClosing) {
+  const auto share = NewShare();
+  Easy busy = NewEasy(*share);
+  std::thread transfer([&] { EXPECT_OK(busy.Fetch(url("/stall")).status()); });
+  WaitForStalled(1);
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(share->Close(start + absl::Milliseconds(20)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr(share->name() + " is closing")));
+  EXPECT_GE(absl::Now(), start + absl::Milliseconds(20));
+  // No new attachment.
+  Easy late = NewEasy();
+  EXPECT_THAT(
+      late.Attach(*share),
+      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is closing")));
+  EXPECT_EQ(share->attached(), 1u);
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+  // In flight: finishes, detaches, and frees the CURLSH, with no Close waiting.
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_TRUE(share->closed());
+  EXPECT_EQ(share->attached(), 0u);
+  EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  EXPECT_OK(share->Close());
+}
+
+// The server never answers: only the cancellation can end these transfers.
+TEST_F(ShareCloseTest, CloseNowCancelsWhileTheServerStalls) {
+  for (absl::string_view path :
+       {"/stall?after=headers", "/stall?after=bytes", "/stall"}) {
+    const auto share = NewShare();
+    constexpr int kTransfers = 4;
+    std::vector<Easy> handles;
+    for (int i = 0; i < kTransfers; ++i) handles.push_back(NewEasy(*share));
+    std::vector<std::thread> threads;
+    for (Easy& easy : handles) {
+      threads.emplace_back([&] {
+        EXPECT_THAT(
+            easy.Fetch(url(path)).status(),
+            StatusIs(absl::StatusCode::kCancelled, HasSubstr("CloseNow")));
+      });
+    }
+    WaitForStalled(kTransfers);
+    EXPECT_OK(share->CloseNow(Soon()));
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_EQ(share->attached(), 0u);
+    server_->ReleaseStalled();
+    // The handles work on, without the share.
+    EXPECT_OK(handles[0].Fetch(url("/")).status());
+  }
+}
+
+// The first close waits, the second one cancels what the first one waits for.
+TEST_F(ShareCloseTest, CloseNowEndsWhatAnotherCloseWaitsFor) {
+  const auto share = NewShare();
+  Easy busy = NewEasy(*share);
+  std::thread transfer([&] {
+    EXPECT_THAT(busy.Fetch(url("/stall")).status(),
+                StatusIs(absl::StatusCode::kCancelled));
+  });
+  WaitForStalled(1);
+  EXPECT_THAT(share->Close(absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  std::thread closer([&] { EXPECT_OK(share->Close()); });
+  EXPECT_OK(share->CloseNow());
+  closer.join();
+  transfer.join();
+  server_->ReleaseStalled();
+}
+
+TEST_F(ShareCloseTest, ManyClosesAtOnceAllReturnOk) {
+  const auto share = NewShare();
+  std::vector<Easy> handles;
+  for (int i = 0; i < 16; ++i) handles.push_back(NewEasy(*share));
+  std::thread transfer(
+      [&] { EXPECT_OK(handles[0].Fetch(url("/stall")).status()); });
+  WaitForStalled(1);
+  std::atomic<int> returned{0};
+  std::thread closes([&] {
+    RunThreads(4, [&](int) {
+      EXPECT_OK(share->Close());
+      ++returned;
+    });
+  });
+  EXPECT_EQ(returned, 0) << "a close returned while a transfer was under way";
+  server_->ReleaseStalled();
+  closes.join();
+  transfer.join();
+  EXPECT_TRUE(share->closed());
+}
+
+TEST_F(ShareCloseTest, StrictModeNeitherWaitsNorCancels) {
+  ShareOptions options;
+  options.detach_on_close = false;
+  const auto share = NewShare(options);
+  Easy busy = NewEasy(*share);
+  std::thread transfer([&] { EXPECT_OK(busy.Fetch(url("/stall")).status()); });
+  WaitForStalled(1);
+  EXPECT_THAT(share->Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
+                                       HasSubstr("1 handles attached")));
+  EXPECT_THAT(share->CloseNow(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_EQ(busy.share(), share.get());
+  EXPECT_OK(busy.Detach());
+  EXPECT_OK(share->Close());
+}
+
+// ---- Closing while the owner touches an idle handle. libcurl's handle has no
+// lock: without ours, ThreadSanitizer reports each of these.
+
+// The closing thread is stopped inside libcurl, detaching the handle, by a lock
+// callback that blocks; the owner comes in then, and must wait.
+TEST_F(ShareCloseTest, TheOwnerWaitsWhileAHandleIsBeingDetached) {
+  auto recorder = std::make_shared<LockRecorder>();
+  ShareOptions options;
+  options.lock_observer = recorder;
+  const auto share = NewShare(options);
+  Easy easy = NewEasy(*share);
+  recorder->BlockNext(CURL_LOCK_DATA_SHARE);
+  std::thread closer([&] { EXPECT_OK(share->Close()); });
+  recorder->WaitUntilBlocked();
+  absl::Notification set;
+  std::thread owner([&] {
+    EXPECT_OK(easy.SetUrl(url("/")));
+    set.Notify();
+    EXPECT_OK(easy.Perform());
+  });
+  // It cannot be seen that a thread waits; but it has not got through.
+  EXPECT_FALSE(set.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
+  recorder->Unblock();
+  closer.join();
+  owner.join();
+  EXPECT_EQ(easy.share(), nullptr);
+}
+
+// The owner is inside a use when the close comes: the close leaves the handle
+// alone, and the end of the use detaches it.
+TEST_F(ShareCloseTest, ACloseLeavesAHandleInUseAlone) {
+  const auto share = NewShare();
+  Easy easy = NewEasy(*share);
+  absl::Notification in_use;
+  absl::Notification go_on;
+  std::thread owner([&] {
+    auto use = easy.BeginUse();
+    ASSERT_OK(use.status());
+    in_use.Notify();
+    go_on.WaitForNotification();
+    EXPECT_EQ(easy.share(), share.get());
+  });
+  in_use.WaitForNotification();
+  EXPECT_THAT(share->Close(absl::InfinitePast()),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_EQ(share->attached(), 1u);
+  go_on.Notify();
+  EXPECT_OK(share->Close(Soon()));
+  owner.join();
+  EXPECT_EQ(easy.share(), nullptr);
+}
+
+// Owners that do whatever an owner may do, all starting with the close.
+class CloseAgainstOwnerTest
+    : public ShareCloseTest,
+      public ::testing::WithParamInterface<
+          std::pair<const char*, void (*)(Easy&, Share&)>> {};
+
+TEST_P(CloseAgainstOwnerTest, RacesWithNothing) {
+  constexpr int kOwners = 4;
+  for (int round = 0; round < 30; ++round) {
+    auto share = NewShare();
+    std::vector<Easy> handles;
+    for (int i = 0; i < kOwners; ++i) handles.push_back(NewEasy(*share));
+    RunThreads(kOwners + 1, [&](int i) {
+      if (i == kOwners) {
+        EXPECT_OK(share->Close());
+      } else {
+        for (int step = 0; step < 5; ++step) {
+          GetParam().second(handles[i], *share);
+        }
+      }
+    });
+    EXPECT_TRUE(share->closed());
+    EXPECT_EQ(share->attached(), 0u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Owner, CloseAgainstOwnerTest,
+    ::testing::Values(
+        std::make_pair(
+            "SetsOptions",
+            +[](Easy& easy, Share&) {
+              EXPECT_OK(easy.SetUrl("http://127.0.0.1/"));
+              EXPECT_OK(easy.SetOption<CURLOPT_COOKIELIST>("ALL"));
+              EXPECT_OK(easy.SetOption<CURLOPT_HTTPHEADER>({"A: b"}));
+            }),
+        std::make_pair(
+            "ReadsInfo",
+            +[](Easy& easy, Share&) {
+              EXPECT_OK(easy.GetInfo<CURLINFO_COOKIELIST>().status());
+            }),
+        std::make_pair(
+            "Destroys",
+            +[](Easy& easy, Share&) {
+              const Easy gone = std::move(easy);
+              easy = NewEasy();
+            }),
+        std::make_pair(
+            "Moves",
+            +[](Easy& easy, Share&) {
+              Easy moved = std::move(easy);
+              easy = std::move(moved);
+            }),
+        std::make_pair(
+            "Resets", +[](Easy& easy, Share&) { EXPECT_OK(easy.Reset()); }),
+        std::make_pair(
+            "Duplicates",
+            +[](Easy& easy, Share&) { EXPECT_OK(easy.Duplicate().status()); }),
+        std::make_pair(
+            "AttachesAndDetaches",
+            +[](Easy& easy, Share& share) {
+              // Each may come before or after the close.
+              easy.Detach().IgnoreError();
+              const absl::Status status = easy.Attach(share);
+              if (!status.ok()) {
+                EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+              }
+            }),
+        std::make_pair(
+            "AsksForItsShare",
+            +[](Easy& easy, Share& share) {
+              Share* const found = easy.share();
+              EXPECT_TRUE(found == nullptr || found == &share);
+            })),
+    [](const auto& info) { return std::string(info.param.first); });
+
+// ---- Storms
+
+// Transfers, attachments and detachments go on while the share closes; every
+// transfer ends in one of the ways that are told.
+TEST_F(ShareCloseTest, CloseAgainstAStormOfTransfers) {
+  constexpr int kWorkers = 8;
+  for (int round = 0; round < 5; ++round) {
+    const auto share = NewShare();
+    std::atomic<int> done{0};
+    std::atomic<bool> stop{false};
+    RunThreads(kWorkers + 1, [&](int i) {
+      if (i == kWorkers) {
+        while (done < kWorkers) std::this_thread::yield();
+        EXPECT_OK(round % 2 == 0 ? share->Close() : share->CloseNow());
+        stop = true;
+        return;
+      }
+      Easy easy = NewEasy();
+      while (!stop) {
+        const absl::Status attached = easy.Attach(*share);
+        EXPECT_TRUE(attached.ok() ||
+                    attached.code() == absl::StatusCode::kFailedPrecondition)
+            << attached;
+        const absl::Status status = easy.Fetch(url("/")).status();
+        EXPECT_TRUE(status.ok() ||
+                    status.code() == absl::StatusCode::kCancelled)
+            << status;
+        ++done;
+        easy.Detach().IgnoreError();  // Unless the close has done it.
+      }
+    });
+    EXPECT_TRUE(share->closed());
+    EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  }
+}
+
+TEST_F(ShareCloseTest, DestructionAgainstAStormOfTransfers) {
+  constexpr int kWorkers = 8;
+  for (int round = 0; round < 5; ++round) {
+    auto share = NewShare();
+    std::vector<Easy> handles;
+    for (int i = 0; i < kWorkers; ++i) handles.push_back(NewEasy(*share));
+    std::atomic<int> done{0};
+    RunThreads(kWorkers + 1, [&](int i) {
+      if (i == kWorkers) {
+        while (done < kWorkers) std::this_thread::yield();
+        share.reset();
+        return;
+      }
+      for (int n = 0; n < 20; ++n) {
+        EXPECT_OK(handles[i].Fetch(url("/")).status());
+        ++done;
+      }
+    });
+    for (Easy& easy : handles) EXPECT_EQ(easy.share(), nullptr);
+    EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  }
+}
+
+TEST_F(ShareCloseTest, KindsChangeUnderAStormOfTransfers) {
+  ShareOptions options;
+  options.lock_data = LockDataSet();
+  const auto share = NewShare(options);
+  constexpr int kWorkers = 4;
+  std::atomic<int> running{kWorkers};
+  RunThreads(kWorkers + 1, [&](int i) {
+    if (i == kWorkers) {
+      while (running > 0) {
+        EXPECT_OK(share->Enable(DefaultLockData()));
+        EXPECT_OK(share->Disable(DefaultLockData()));
+      }
+      return;
+    }
+    Easy easy = NewEasy(*share);
+    for (int n = 0; n < 50; ++n) EXPECT_OK(easy.Fetch(url("/")).status());
+    --running;
+  });
+  EXPECT_OK(share->Close());
+}
+
+// ---- Callbacks while a close waits
+
+// A transfer's callback performs another handle of the same share while
+// another thread waits in Close: the close has begun for sure, as the idle
+// handle has been taken out.
+TEST_F(ShareCloseTest, ACallbackMayPerformAnotherHandleWhileACloseWaits) {
+  const auto share = NewShare();
+  Easy outer = NewEasy(*share);
+  Easy inner = NewEasy(*share);
+  ASSERT_OK(outer.SetUrl(url("/bytes?n=10")));
+  std::thread closer;
+  ASSERT_OK(outer.SetSink([&](absl::string_view) {
+    closer = std::thread([&] { EXPECT_OK(share->Close()); });
+    while (inner.share() != nullptr) std::this_thread::yield();
+    EXPECT_OK(inner.Fetch(url("/")).status());
+    EXPECT_FALSE(share->closed());
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(outer.Perform());
+  closer.join();
+  EXPECT_TRUE(share->closed());
+}
+
+// As above, with the inner handle in use by the callback when the close comes,
+// so that it is still in the closing share when it starts its transfer.
+TEST_F(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
+  const auto share = NewShare();
+  Easy outer = NewEasy(*share);
+  Easy inner = NewEasy(*share);
+  ASSERT_OK(outer.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(outer.SetSink([&](absl::string_view) {
+    {
+      auto use = inner.BeginUse();
+      EXPECT_OK(use.status());
+      std::thread([&] {
+        EXPECT_THAT(share->Close(absl::InfinitePast()),
+                    StatusIs(absl::StatusCode::kDeadlineExceeded));
+      }).join();
+      EXPECT_EQ(inner.share(), share.get());
+    }
+    EXPECT_OK(inner.Fetch(url("/")).status());
+    EXPECT_EQ(inner.share(), nullptr);
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(outer.Perform());
+  EXPECT_TRUE(share->closed());
+}
+
+// ---- Cancel
+
+TEST_F(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
+  Easy easy = NewEasy();
+  std::thread transfer([&] {
+    EXPECT_THAT(easy.Fetch(url("/stall")).status(),
+                StatusIs(absl::StatusCode::kCancelled, HasSubstr("Cancel()")));
+    EXPECT_FALSE(easy.Cancel());
+    EXPECT_OK(easy.Fetch(url("/")).status()) << "the cancellation stuck";
+  });
+  WaitForStalled(1);
+  EXPECT_TRUE(easy.Cancel());
+  transfer.join();
+  server_->ReleaseStalled();
+}
+
+TEST_F(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {
+  const auto share = NewShare();
+  Easy easy = NewEasy(*share);
+  std::thread transfer([&] { EXPECT_OK(easy.Fetch(url("/stall")).status()); });
+  WaitForStalled(1);
+  for (const absl::Status& status :
+       {easy.SetUrl("x"), easy.Perform(), easy.Detach(), easy.Reset(),
+        easy.Duplicate().status(), easy.BeginUse().status(),
+        easy.GetInfo<CURLINFO_RESPONSE_CODE>().status()}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("in transfer on another thread")));
+  }
+  server_->ReleaseStalled();
+  transfer.join();
+}
+
+// An Easy that goes while another thread transfers with it, against its rules:
+// the transfer ends, then the handle is freed.
+TEST_F(ShareCloseTest, AnEasyThatGoesWhileInTransferIsFreedAtTheEnd) {
+  const auto share = NewShare();
+  std::optional<Easy> easy = NewEasy(*share);
+  ASSERT_OK(easy->SetUrl(url("/stall")));
+  absl::Notification started;
+  // The transfer runs on what the Easy holds, so it needs a reference to the
+  // object for its beginning only.
+  std::thread transfer([&e = *easy] { EXPECT_OK(e.Perform()); });
+  WaitForStalled(1);
+  easy.reset();
+  EXPECT_EQ(share->attached(), 1u);
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_EQ(share->attached(), 0u);
+}
+
+// ---- Raw handles
+
+TEST_F(ShareCloseTest, CloseNowEndsACurlEasyPerformWithinATransfer) {
+  const auto share = NewShare();
+  CURL* curl = curl_easy_init();
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L), CURLE_OK);
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, url("/stall").c_str()),
+            CURLE_OK);
+  auto attachment = share->Attach(curl);
+  ASSERT_OK(attachment.status());
+  std::thread thread([&] {
+    auto transfer = attachment->BeginTransfer();
+    ASSERT_OK(transfer.status());
+    EXPECT_THAT(transfer->End(curl_easy_perform(curl)),
+                StatusIs(absl::StatusCode::kCancelled));
+  });
+  WaitForStalled(1);
+  EXPECT_OK(share->CloseNow(Soon()));
+  thread.join();
+  server_->ReleaseStalled();
+  attachment = Attachment();
+  curl_easy_cleanup(curl);
+}
+
+TEST_F(ShareCloseTest, CloseNowEndsAnAttachmentsPerform) {
+  const auto share = NewShare();
+  CURL* curl = curl_easy_init();
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L), CURLE_OK);
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, url("/stall").c_str()),
+            CURLE_OK);
+  auto attachment = share->Attach(curl);
+  ASSERT_OK(attachment.status());
+  std::thread thread([&] {
+    EXPECT_THAT(attachment->Perform(), StatusIs(absl::StatusCode::kCancelled));
+  });
+  WaitForStalled(1);
+  EXPECT_OK(share->CloseNow(Soon()));
+  thread.join();
+  server_->ReleaseStalled();
+  attachment = Attachment();
+  curl_easy_cleanup(curl);
+}
+
+// Owners that use, transfer with, detach and clean up raw handles, by the
+// rules, while the share closes.
+TEST_F(ShareCloseTest, CloseAgainstOwnersOfRawHandles) {
+  constexpr int kOwners = 4;
+  for (int round = 0; round < 30; ++round) {
+    const auto share = NewShare();
+    RunThreads(kOwners + 1, [&](int i) {
+      if (i == kOwners) {
+        EXPECT_OK(share->Close());
+        return;
+      }
+      for (int step = 0; step < 3; ++step) {
+        CURL* curl = curl_easy_init();
+        {
+          auto attachment = share->Attach(curl);
+          if (attachment.ok()) {
+            {
+              auto use = attachment->BeginUse();
+              EXPECT_OK(use.status());
+              EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_URL, "http://x/"),
+                        CURLE_OK);
+            }
+            EXPECT_OK(attachment->BeginTransfer().status());
+            if (step == 1) attachment->Detach().IgnoreError();
+          }
+        }
+        curl_easy_cleanup(curl);
+      }
+    });
+    EXPECT_TRUE(share->closed());
+  }
+}
+
+}  // namespace
+}  // namespace curlshare
