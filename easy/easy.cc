@@ -596,8 +596,8 @@ absl::Status Easy::Perform() {
 }
 
 absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
-  if (absl::Status status = SetUrl(url); !status.ok()) return status;
   CURLSHARE_ENTER(Mode::kTransfer);
+  if (absl::Status status = SetUrl(url); !status.ok()) return status;
   return core->FetchNow();
 }
 

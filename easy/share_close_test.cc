@@ -3,6 +3,7 @@
 // and by a lock callback that blocks. To be run under ThreadSanitizer, too.
 #include <curl/curl.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -217,7 +218,7 @@ TEST_F(ShareCloseTest, StrictModeNeitherWaitsNorCancels) {
   std::thread transfer([&] { EXPECT_OK(busy.Fetch(url("/stall")).status()); });
   WaitForStalled(1);
   EXPECT_THAT(share->Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                       HasSubstr("1 handles attached")));
+                                       HasSubstr("1 handle attached")));
   EXPECT_THAT(share->CloseNow(),
               StatusIs(absl::StatusCode::kFailedPrecondition));
   server_->ReleaseStalled();
@@ -230,9 +231,72 @@ TEST_F(ShareCloseTest, StrictModeNeitherWaitsNorCancels) {
 // ---- Closing while the owner touches an idle handle. libcurl's handle has no
 // lock: without ours, ThreadSanitizer reports each of these.
 
+// What an owner may do with an idle handle at any time.
+struct OwnerAction {
+  const char* name;
+  void (*run)(Easy& easy, Share& share);
+  // Whether it passes the CURL* to libcurl, and so has to wait for others.
+  bool touches_curl = true;
+};
+
+std::vector<OwnerAction> OwnerActions() {
+  return {
+      {"SetsOptions",
+       [](Easy& easy, Share&) {
+         EXPECT_OK(easy.SetUrl("http://127.0.0.1/"));
+         EXPECT_OK(easy.SetOption<CURLOPT_COOKIELIST>("ALL"));
+         EXPECT_OK(easy.SetOption<CURLOPT_HTTPHEADER>({"A: b"}));
+       }},
+      {"ReadsInfo",
+       [](Easy& easy, Share&) {
+         EXPECT_OK(easy.GetInfo<CURLINFO_COOKIELIST>().status());
+       }},
+      {"Destroys",
+       [](Easy& easy, Share&) {
+         { const Easy gone = std::move(easy); }
+         easy = NewEasy();
+       }},
+      {"Moves",
+       [](Easy& easy, Share&) {
+         Easy moved = std::move(easy);
+         easy = std::move(moved);
+       },
+       /*touches_curl=*/false},
+      {"Resets", [](Easy& easy, Share&) { EXPECT_OK(easy.Reset()); }},
+      {"Duplicates",
+       [](Easy& easy, Share&) { EXPECT_OK(easy.Duplicate().status()); }},
+      {"AttachesAndDetaches",
+       [](Easy& easy, Share& share) {
+         // Each may come before or after the close.
+         easy.Detach().IgnoreError();
+         const absl::Status status = easy.Attach(share);
+         if (!status.ok()) {
+           EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+         }
+       }},
+      {"AsksForItsShare",
+       [](Easy& easy, Share& share) {
+         Share* const found = easy.share();
+         EXPECT_TRUE(found == nullptr || found == &share);
+       },
+       /*touches_curl=*/false},
+  };
+}
+
+class CloseAgainstOwnerTest
+    : public ShareCloseTest,
+      public ::testing::WithParamInterface<OwnerAction> {};
+
+INSTANTIATE_TEST_SUITE_P(Owner, CloseAgainstOwnerTest,
+                         ::testing::ValuesIn(OwnerActions()),
+                         [](const auto& info) {
+                           return std::string(info.param.name);
+                         });
+
 // The closing thread is stopped inside libcurl, detaching the handle, by a lock
-// callback that blocks; the owner comes in then, and must wait.
-TEST_F(ShareCloseTest, TheOwnerWaitsWhileAHandleIsBeingDetached) {
+// callback that blocks; the owner comes in then. It must wait if it is to touch
+// the CURL*, and must not if it is not.
+TEST_P(CloseAgainstOwnerTest, WhileTheCloseIsDetachingTheHandle) {
   auto recorder = std::make_shared<LockRecorder>();
   ShareOptions options;
   options.lock_observer = recorder;
@@ -241,18 +305,69 @@ TEST_F(ShareCloseTest, TheOwnerWaitsWhileAHandleIsBeingDetached) {
   recorder->BlockNext(CURL_LOCK_DATA_SHARE);
   std::thread closer([&] { EXPECT_OK(share->Close()); });
   recorder->WaitUntilBlocked();
-  absl::Notification set;
+  absl::Notification done;
   std::thread owner([&] {
-    EXPECT_OK(easy.SetUrl(url("/")));
-    set.Notify();
-    EXPECT_OK(easy.Perform());
+    GetParam().run(easy, *share);
+    done.Notify();
   });
-  // It cannot be seen that a thread waits; but it has not got through.
-  EXPECT_FALSE(set.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
+  if (GetParam().touches_curl) {
+    // It cannot be seen that a thread waits; but it has not got through.
+    EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
+  } else {
+    done.WaitForNotification();
+  }
   recorder->Unblock();
   closer.join();
   owner.join();
   EXPECT_EQ(easy.share(), nullptr);
+  EXPECT_TRUE(share->closed());
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
+// All start together, many times.
+TEST_P(CloseAgainstOwnerTest, AtTheSameTime) {
+  constexpr int kOwners = 4;
+  for (int round = 0; round < 30; ++round) {
+    auto share = NewShare();
+    std::vector<Easy> handles;
+    for (int i = 0; i < kOwners; ++i) handles.push_back(NewEasy(*share));
+    RunThreads(kOwners + 1, [&](int i) {
+      if (i == kOwners) {
+        EXPECT_OK(share->Close());
+      } else {
+        for (int step = 0; step < 5; ++step) {
+          GetParam().run(handles[i], *share);
+        }
+      }
+    });
+    EXPECT_TRUE(share->closed());
+    EXPECT_EQ(share->attached(), 0u);
+  }
+}
+
+// The owner is stopped inside libcurl, by the lock of the share, in each of the
+// calls that take it; the close comes then, and leaves the handle to it.
+TEST_F(ShareCloseTest, ACloseLeavesAHandleAloneThatItsOwnerTakesOut) {
+  void (*const actions[])(Easy&) = {
+      [](Easy& easy) { const Easy gone = std::move(easy); },
+      [](Easy& easy) { EXPECT_OK(easy.Detach()); },
+  };
+  for (const auto action : actions) {
+    auto recorder = std::make_shared<LockRecorder>();
+    ShareOptions options;
+    options.lock_observer = recorder;
+    const auto share = NewShare(options);
+    Easy easy = NewEasy(*share);
+    recorder->BlockNext(CURL_LOCK_DATA_SHARE);
+    std::thread owner([&] { action(easy); });
+    recorder->WaitUntilBlocked();
+    EXPECT_THAT(share->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded));
+    EXPECT_EQ(share->attached(), 1u);
+    recorder->Unblock();
+    EXPECT_OK(share->Close(Soon()));
+    owner.join();
+  }
 }
 
 // The owner is inside a use when the close comes: the close leaves the handle
@@ -278,82 +393,6 @@ TEST_F(ShareCloseTest, ACloseLeavesAHandleInUseAlone) {
   owner.join();
   EXPECT_EQ(easy.share(), nullptr);
 }
-
-// Owners that do whatever an owner may do, all starting with the close.
-class CloseAgainstOwnerTest
-    : public ShareCloseTest,
-      public ::testing::WithParamInterface<
-          std::pair<const char*, void (*)(Easy&, Share&)>> {};
-
-TEST_P(CloseAgainstOwnerTest, RacesWithNothing) {
-  constexpr int kOwners = 4;
-  for (int round = 0; round < 30; ++round) {
-    auto share = NewShare();
-    std::vector<Easy> handles;
-    for (int i = 0; i < kOwners; ++i) handles.push_back(NewEasy(*share));
-    RunThreads(kOwners + 1, [&](int i) {
-      if (i == kOwners) {
-        EXPECT_OK(share->Close());
-      } else {
-        for (int step = 0; step < 5; ++step) {
-          GetParam().second(handles[i], *share);
-        }
-      }
-    });
-    EXPECT_TRUE(share->closed());
-    EXPECT_EQ(share->attached(), 0u);
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Owner, CloseAgainstOwnerTest,
-    ::testing::Values(
-        std::make_pair(
-            "SetsOptions",
-            +[](Easy& easy, Share&) {
-              EXPECT_OK(easy.SetUrl("http://127.0.0.1/"));
-              EXPECT_OK(easy.SetOption<CURLOPT_COOKIELIST>("ALL"));
-              EXPECT_OK(easy.SetOption<CURLOPT_HTTPHEADER>({"A: b"}));
-            }),
-        std::make_pair(
-            "ReadsInfo",
-            +[](Easy& easy, Share&) {
-              EXPECT_OK(easy.GetInfo<CURLINFO_COOKIELIST>().status());
-            }),
-        std::make_pair(
-            "Destroys",
-            +[](Easy& easy, Share&) {
-              const Easy gone = std::move(easy);
-              easy = NewEasy();
-            }),
-        std::make_pair(
-            "Moves",
-            +[](Easy& easy, Share&) {
-              Easy moved = std::move(easy);
-              easy = std::move(moved);
-            }),
-        std::make_pair(
-            "Resets", +[](Easy& easy, Share&) { EXPECT_OK(easy.Reset()); }),
-        std::make_pair(
-            "Duplicates",
-            +[](Easy& easy, Share&) { EXPECT_OK(easy.Duplicate().status()); }),
-        std::make_pair(
-            "AttachesAndDetaches",
-            +[](Easy& easy, Share& share) {
-              // Each may come before or after the close.
-              easy.Detach().IgnoreError();
-              const absl::Status status = easy.Attach(share);
-              if (!status.ok()) {
-                EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-              }
-            }),
-        std::make_pair(
-            "AsksForItsShare",
-            +[](Easy& easy, Share& share) {
-              Share* const found = easy.share();
-              EXPECT_TRUE(found == nullptr || found == &share);
-            })),
-    [](const auto& info) { return std::string(info.param.first); });
 
 // ---- Storms
 
@@ -433,6 +472,35 @@ TEST_F(ShareCloseTest, KindsChangeUnderAStormOfTransfers) {
     --running;
   });
   EXPECT_OK(share->Close());
+}
+
+// ---- Orders of destruction
+
+// A Share, an Easy and an Attachment with its CURL*, each having transferred,
+// go in every order.
+TEST_F(ShareCloseTest, EverythingMayGoInEveryOrder) {
+  std::vector<int> order = {0, 1, 2};
+  do {
+    auto share = NewShare();
+    auto easy = std::make_optional(NewEasy(*share));
+    CURL* curl = curl_easy_init();
+    ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, url("/").c_str()), CURLE_OK);
+    ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_NOBODY, 1L), CURLE_OK);
+    auto attachment = std::make_optional(share->Attach(curl).value());
+    ASSERT_OK(easy->Fetch(url("/")).status());
+    ASSERT_OK(attachment->Perform());
+    for (int which : order) {
+      if (which == 0) share.reset();
+      if (which == 1) easy.reset();
+      if (which == 2) {
+        attachment.reset();
+        curl_easy_cleanup(curl);
+      }
+      if (easy.has_value()) EXPECT_OK(easy->Fetch(url("/")).status());
+      if (attachment.has_value()) EXPECT_OK(attachment->Perform());
+    }
+    EXPECT_EQ(ShareHandle::live_count(), live_before_);
+  } while (std::next_permutation(order.begin(), order.end()));
 }
 
 // ---- Callbacks while a close waits

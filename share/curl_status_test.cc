@@ -58,7 +58,7 @@ TEST(EasyStatus, MapsByWhatACallerCanDo) {
       {CURLE_RECURSIVE_API_CALL, absl::StatusCode::kFailedPrecondition},
       {CURLE_ABORTED_BY_CALLBACK, absl::StatusCode::kAborted},
       {CURLE_FAILED_INIT, absl::StatusCode::kInternal},
-      {static_cast<CURLcode>(12345), absl::StatusCode::kUnknown},
+      {static_cast<CURLcode>(127), absl::StatusCode::kUnknown},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(EasyStatus(c.code, "call").code(), c.status)
@@ -102,9 +102,9 @@ TEST(CodeNames, AreThoseOfTheHeaders) {
   EXPECT_EQ(EasyCodeName(CURLE_SSL_CLIENTCERT), "CURLE_SSL_CLIENTCERT");
   EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(101)), "CURLE_ECH_REQUIRED");
   EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(20)), "CURLE_20");
-  EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(9999)), "CURLE_9999");
+  EXPECT_EQ(EasyCodeName(static_cast<CURLcode>(127)), "CURLE_127");
   EXPECT_EQ(ShareCodeName(CURLSHE_NOT_BUILT_IN), "CURLSHE_NOT_BUILT_IN");
-  EXPECT_EQ(ShareCodeName(static_cast<CURLSHcode>(77)), "CURLSHE_77");
+  EXPECT_EQ(ShareCodeName(static_cast<CURLSHcode>(7)), "CURLSHE_7");
   EXPECT_EQ(MultiCodeName(CURLM_UNRECOVERABLE_POLL),
             "CURLM_UNRECOVERABLE_POLL");
   EXPECT_EQ(MultiCodeName(CURLM_CALL_MULTI_PERFORM), "CURLM_-1");

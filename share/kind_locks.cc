@@ -2,14 +2,14 @@
 
 #include <curl/curl.h>
 
-#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 #include "absl/base/optimization.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace curlshare {
@@ -35,7 +35,11 @@ void Add(std::atomic<T>& figure, T by) {
 }  // namespace
 
 KindLocks::Slot* KindLocks::Find(curl_lock_data kind) {
-  const auto index = static_cast<size_t>(kind);
+  // Not a cast: to read a number that the enumeration has no room for is
+  // undefined, and a compiler may take the check below for superfluous.
+  std::underlying_type_t<curl_lock_data> index;
+  static_assert(sizeof(index) == sizeof(kind));
+  std::memcpy(&index, &kind, sizeof(index));
   if (ABSL_PREDICT_TRUE(index < kSlots)) return &slots_[index];
   out_of_range_.fetch_add(1, std::memory_order_relaxed);
   return nullptr;
@@ -47,10 +51,11 @@ void KindLocks::Lock(CURL* /*handle*/, curl_lock_data kind,
   Slot* slot = self->Find(kind);
   if (slot == nullptr) return;
   if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) {
-    const int64_t start = absl::GetCurrentTimeNanos();
+    const auto start = std::chrono::steady_clock::now();
     slot->mu.Lock();
     const int64_t waited =
-        std::max<int64_t>(absl::GetCurrentTimeNanos() - start, 0);
+        std::chrono::nanoseconds(std::chrono::steady_clock::now() - start)
+            .count();
     Add<uint64_t>(slot->contended, 1);
     Add<int64_t>(slot->total_wait_ns, waited);
     if (waited > slot->longest_wait_ns.load(std::memory_order_relaxed)) {

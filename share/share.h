@@ -37,10 +37,10 @@
 // method here may be called, with two exceptions that return
 // kFailedPrecondition and change nothing: Close and CloseNow without a
 // deadline while handles are attached, since they could wait for the very
-// transfer that they are called from; and, in a callback that libcurl runs
-// while it holds a share's lock (CURLOPT_DEBUGFUNCTION,
-// CURLOPT_CLOSESOCKETFUNCTION), everything that takes such a lock: Attach,
-// Close, CloseNow, Enable, Disable.
+// transfer that they are called from (the same holds within a Use or Transfer
+// scope of this thread); and, in a callback that libcurl runs while it holds a
+// share's lock (CURLOPT_DEBUGFUNCTION, CURLOPT_CLOSESOCKETFUNCTION),
+// everything that takes such a lock: Attach, Close, CloseNow, Enable, Disable.
 //
 // Source: https://curl.se/libcurl/c/libcurl-share.html
 #ifndef CURLSHARE_SHARE_SHARE_H_
@@ -170,7 +170,8 @@ class Share {
   //   closing, each leaves when it can, the last one frees the CURLSH, and a
   //   further Close waits again.
   // kFailedPrecondition, nothing changed: strict mode with handles attached;
-  //   or called from a callback (see above).
+  //   or called without a deadline from a callback or a Use, or under a
+  //   share's lock (see CALLBACKS above).
   //
   // Never blocks past `deadline` but for a handle's detaching that is under
   // way, which does no I/O of its own. absl::InfinitePast() does not wait.

@@ -5,9 +5,9 @@
 // handle moves to it when its transfer is over. Whoever is attached to a
 // CURLSH holds a reference on its ShareHandle; the last one out frees it:
 //
-//   attached handle --\
+//   attached handle ---+
 //   attached handle ---+--> ShareHandle (CURLSH) --> KindLocks
-//   Share (newest) ---/
+//   Share (newest) ----+
 //
 // so that the mutexes outlive the CURLSH, and the CURLSH every attached
 // handle, in whatever order the owners go.

@@ -415,7 +415,7 @@ TEST_F(ShareTest, ATransferKeepsTheShareUntilItsEnd) {
   ASSERT_OK(transfer.status());
   EXPECT_THAT(share->Close(absl::Now() + absl::Milliseconds(1)),
               StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       HasSubstr("1 handles were still in use")));
+                       HasSubstr("1 handle still in use")));
   EXPECT_FALSE(share->closed());
   EXPECT_TRUE(attachment->attached());
   // From here on the share takes nothing new.
@@ -440,6 +440,26 @@ TEST_F(ShareTest, ATransferKeepsTheShareUntilItsEnd) {
   EXPECT_TRUE(share->closed());
   EXPECT_EQ(ShareHandle::live_count(), live_before_);
   EXPECT_OK(share->Close());
+}
+
+// It would wait for itself.
+TEST_F(ShareTest, CloseWithinAUseOfTheSameThreadNeedsADeadline) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  {
+    auto use = attachment->BeginUse();
+    ASSERT_OK(use.status());
+    for (const absl::Status& status : {share->Close(), share->CloseNow()}) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("Pass a deadline")));
+    }
+    EXPECT_OK(share->Enable(DefaultLockData())) << "the share is closing";
+    EXPECT_THAT(share->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded));
+  }
+  EXPECT_TRUE(share->closed());
 }
 
 TEST_F(ShareTest, ATransferThatStartsInAClosingShareRunsWithoutIt) {

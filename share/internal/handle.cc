@@ -65,12 +65,9 @@ absl::Status Handle::Enter(Mode mode) {
       return absl::FailedPreconditionError(
           "the handle is in transfer on another thread");
     }
-    holder_ = me;
-    mode_ = mode;
-    depth_ = 1;
+    BecomeHolder(mode);
     if (mode == Mode::kTransfer) {
       cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
-      ++GetThisThread().active_transfers;
       prepare = share_ != nullptr && share_->epoch() != epoch_;
     }
   }
@@ -123,8 +120,15 @@ void Handle::Leave() {
   }
 }
 
+void Handle::BecomeHolder(Mode mode) {
+  holder_ = ThisThreadToken();
+  mode_ = mode;
+  depth_ = 1;
+  ++GetThisThread().handles_held;
+}
+
 void Handle::BecomeIdle() {
-  if (mode_ == Mode::kTransfer) --GetThisThread().active_transfers;
+  --GetThisThread().handles_held;
   holder_ = nullptr;
   mode_ = Mode::kIdle;
   depth_ = 0;
@@ -234,9 +238,7 @@ void Handle::OnShareClosing(const ShareCore& share, bool cancel) {
       if (cancel && mode_ == Mode::kTransfer) CancelLocked(Cancelled::kByClose);
       return;
     }
-    holder_ = ThisThreadToken();
-    mode_ = Mode::kChange;
-    depth_ = 1;
+    BecomeHolder(Mode::kChange);
   }
   Leave();
 }
@@ -382,9 +384,7 @@ void Handle::Release() {
     if (holder_ == me) return;
     mu_.Await(absl::Condition(this, &Handle::IsFree));
     if (holder_ != nullptr) return;
-    holder_ = me;
-    mode_ = Mode::kChange;
-    depth_ = 1;
+    BecomeHolder(Mode::kChange);
   }
   Leave();
 }

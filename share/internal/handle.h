@@ -123,6 +123,7 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   bool IsFree() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return holder_ == nullptr || mode_ == Mode::kTransfer;
   }
+  void BecomeHolder(Mode mode) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void BecomeIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool ShareIsClosing() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return share_ != nullptr && ShareCore::IsClosing(share_->epoch());

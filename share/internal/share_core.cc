@@ -23,6 +23,11 @@ namespace {
 
 std::atomic<uint64_t> last_id{0};
 
+// "1 handle", "2 handles".
+std::string Handles(size_t count) {
+  return absl::StrCat(count, count == 1 ? " handle" : " handles");
+}
+
 }  // namespace
 
 ShareCore::ShareCore(Share* facade, bool detach_on_close,
@@ -123,17 +128,17 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     }
     if (!detach_on_close_ && attached_ > 0) {
       return absl::FailedPreconditionError(absl::StrCat(
-          name(), " has ", attached_,
-          " handles attached, and detach_on_close is false: detach or destroy "
-          "them first"));
+          name(), " has ", Handles(attached_),
+          " attached, and detach_on_close is false: detach or destroy them "
+          "first"));
     }
     if (attached_ > 0 && deadline == absl::InfiniteFuture() &&
-        GetThisThread().active_transfers > 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(name(), " has ", attached_,
-                       " handles attached, and a transfer's callback must not "
-                       "wait for them without a deadline: it could wait for "
-                       "itself"));
+        GetThisThread().handles_held > 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          name(), " has ", Handles(attached_),
+          " attached, and this thread is inside a transfer's callback "
+          "or has a handle in use: to wait for them without a deadline could "
+          "be to wait for itself. Pass a deadline"));
     }
     BeginClosing(cancel);
   }
@@ -145,9 +150,9 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     return absl::OkStatus();
   }
   return absl::DeadlineExceededError(absl::StrCat(
-      name(), " is closing: ", attached_,
-      " handles were still in use at the deadline; each leaves when its "
-      "transfer ends, and the last frees the share"));
+      name(), " is closing: ", Handles(attached_),
+      " still in use at the deadline; each leaves when its transfer ends, and "
+      "the last frees the share"));
 }
 
 void ShareCore::Abandon() {

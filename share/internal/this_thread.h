@@ -10,8 +10,8 @@ using ThreadToken = const void*;
 // Plain data, so that it is usable until the very end of a thread and costs
 // no initialisation check.
 struct ThisThread {
-  int kind_locks_held = 0;   // kind locks of any share: see KindLocks
-  int active_transfers = 0;  // transfers under way: we are in a callback
+  int kind_locks_held = 0;   // of any share: see KindLocks
+  int handles_held = 0;      // in transfer or in use: see Handle
   void* deferred = nullptr;  // handles to release: see Handle::Release
 };
 

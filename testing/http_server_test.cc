@@ -1,0 +1,230 @@
+#include "curlshare/testing/http_server.h"
+
+#include <curl/curl.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/testing/status_matchers.h"
+#include "curlshare/testing/threads.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare::testing {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Optional;
+
+std::unique_ptr<HttpServer> NewServer(bool tls = false) {
+  HttpServerOptions options;
+  options.tls = tls;
+  auto server = HttpServer::Start(options);
+  EXPECT_OK(server.status());
+  return *std::move(server);
+}
+
+Easy NewEasy() {
+  auto easy = Easy::Create();
+  EXPECT_OK(easy.status());
+  return *std::move(easy);
+}
+
+absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
+
+TEST(HttpServer, ServesOnLoopbackAndCounts) {
+  const auto server = NewServer();
+  EXPECT_EQ(server->url("/x?y=1"),
+            absl::StrCat("http://127.0.0.1:", server->port(), "/x?y=1"));
+  EXPECT_EQ(server->ca_pem(), "");
+  Easy easy = NewEasy();
+  for (int i = 0; i < 3; ++i) {
+    auto response = easy.Fetch(server->url("/"));
+    ASSERT_OK(response.status());
+    EXPECT_EQ(response->body, "ok");
+  }
+  ASSERT_OK(NewEasy().Fetch(server->url("/")).status());
+  EXPECT_EQ(server->counts().requests, 4);
+  EXPECT_EQ(server->counts().connections, 2);
+  server->ResetCounts();
+  EXPECT_EQ(server->counts().requests, 0);
+  EXPECT_EQ(server->counts().connections, 0);
+}
+
+TEST(HttpServer, TellsFullFromResumedHandshakes) {
+  const auto server = NewServer(/*tls=*/true);
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+  ASSERT_OK(easy.SetOption<CURLOPT_FORBID_REUSE>(true));
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_OK(easy.Fetch(server->url("/")).status());
+  }
+  EXPECT_EQ(server->counts().connections, 3);
+  EXPECT_EQ(server->counts().tls_full, 1);
+  EXPECT_EQ(server->counts().tls_resumed, 2);
+}
+
+TEST(HttpServer, AHandshakeThatTheClientRefusesIsNotCounted) {
+  const auto server = NewServer(/*tls=*/true);
+  EXPECT_EQ(GetEasyCode(NewEasy().Fetch(server->url("/")).status()),
+            CURLE_PEER_FAILED_VERIFICATION);
+  EXPECT_EQ(server->counts().connections, 1);
+  EXPECT_EQ(server->counts().requests, 0);
+}
+
+TEST(HttpServer, ItsCertificateNamesTheHostsThatItSays) {
+  const auto server = NewServer(/*tls=*/true);
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+  ASSERT_OK(easy.SetOption<CURLOPT_CONNECT_TO>(
+      {absl::StrCat("::127.0.0.1:", server->port())}));
+  for (absl::string_view host :
+       {"127.0.0.1", "localhost", "a.curlshare.test"}) {
+    EXPECT_OK(easy.Fetch(server->url("/", host)).status()) << host;
+  }
+  EXPECT_FALSE(easy.Fetch(server->url("/", "other.test")).ok());
+}
+
+TEST(HttpServer, StallsUntilReleased) {
+  const auto server = NewServer();
+  for (absl::string_view after : {"", "headers", "bytes"}) {
+    std::thread client([&] {
+      auto response =
+          NewEasy().Fetch(server->url(absl::StrCat("/stall?after=", after)));
+      EXPECT_OK(response.status());
+    });
+    EXPECT_TRUE(server->WaitForStalled(1, Soon()));
+    EXPECT_FALSE(server->WaitForStalled(2, absl::Now()));
+    server->ReleaseStalled();
+    client.join();
+    EXPECT_FALSE(server->WaitForStalled(1, absl::Now()));
+  }
+}
+
+TEST(HttpServer, EndsWhatIsStalledWhenItGoes) {
+  auto server = NewServer();
+  std::thread client(
+      [url = server->url("/stall")] { (void)NewEasy().Fetch(url); });
+  ASSERT_TRUE(server->WaitForStalled(1, Soon()));
+  server.reset();
+  client.join();
+}
+
+TEST(HttpServer, AStallEndsByItself) {
+  HttpServerOptions options;
+  options.longest_stall = absl::Seconds(1);
+  auto server = HttpServer::Start(options);
+  ASSERT_OK(server.status());
+  EXPECT_OK(NewEasy().Fetch((*server)->url("/stall")).status());
+  EXPECT_FALSE((*server)->WaitForStalled(1, absl::Now()));
+}
+
+TEST(HttpServer, DelaysAnAnswer) {
+  const auto server = NewServer();
+  const absl::Time start = absl::Now();
+  ASSERT_OK(NewEasy().Fetch(server->url("/delay?ms=30")).status());
+  EXPECT_GE(absl::Now() - start, absl::Milliseconds(30));
+}
+
+TEST(HttpServer, SendsLargeBodies) {
+  constexpr int kSize = 20 << 20;
+  const auto server = NewServer();
+  auto response =
+      NewEasy().Fetch(server->url(absl::StrCat("/bytes?n=", kSize)));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body.size(), size_t{kSize});
+  response = NewEasy().Fetch(server->url("/bytes?n=0"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body, "");
+}
+
+TEST(HttpServer, DropsAConnectionInTheMiddleOfABody) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  size_t received = 0;
+  ASSERT_OK(easy.SetSink([&](absl::string_view piece) {
+    received += piece.size();
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(easy.SetUrl(server->url("/drop?after=100000")));
+  EXPECT_EQ(GetEasyCode(easy.Perform()), CURLE_PARTIAL_FILE);
+  EXPECT_EQ(received, 100000u);
+}
+
+TEST(HttpServer, DropsConnectionsUnanswered) {
+  const auto server = NewServer();
+  server->DropNextConnections(2);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(NewEasy().Fetch(server->url("/")).status(),
+                StatusIs(absl::StatusCode::kUnavailable));
+  }
+  EXPECT_OK(NewEasy().Fetch(server->url("/")).status());
+  EXPECT_EQ(server->counts().requests, 1);
+}
+
+TEST(HttpServer, Refuses) {
+  const auto server = NewServer();
+  ASSERT_OK(NewEasy().Fetch(server->url("/")).status());
+  server->Refuse();
+  EXPECT_EQ(GetEasyCode(NewEasy().Fetch(server->url("/")).status()),
+            CURLE_COULDNT_CONNECT);
+}
+
+TEST(HttpServer, SetsShowsAndExpiresCookies) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(""));
+  const auto shown = [&] {
+    auto response = easy.Fetch(server->url("/cookie/show", "localhost"));
+    EXPECT_OK(response.status());
+    return response->body;
+  };
+  for (absl::string_view target :
+       {"/cookie/set?name=a&value=1", "/cookie/set?name=b&value=2&domain=1",
+        "/cookie/set?name=c&value=3&max_age=100"}) {
+    ASSERT_OK(easy.Fetch(server->url(target, "localhost")).status());
+  }
+  EXPECT_THAT(shown(),
+              AllOf(HasSubstr("a=1"), HasSubstr("b=2"), HasSubstr("c=3")));
+  ASSERT_OK(
+      easy.Fetch(server->url("/cookie/expire?name=a", "localhost")).status());
+  EXPECT_THAT(shown(), ::testing::Not(HasSubstr("a=1")));
+}
+
+TEST(HttpServer, SendsStrictTransportSecurity) {
+  const auto server = NewServer(/*tls=*/true);
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+  auto response = easy.Fetch(server->url("/hsts?max_age=7"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->Header("Strict-Transport-Security"),
+              Optional(absl::string_view("max-age=7")));
+}
+
+TEST(HttpServer, ServesManyConnectionsAtOnce) {
+  constexpr int kThreads = 64;
+  const auto server = NewServer();
+  std::thread release([&] {
+    EXPECT_TRUE(server->WaitForStalled(kThreads, Soon()));
+    server->ReleaseStalled();
+  });
+  RunThreads(kThreads, [&](int) {
+    EXPECT_OK(NewEasy().Fetch(server->url("/stall")).status());
+  });
+  release.join();
+  EXPECT_EQ(server->counts().connections, kThreads);
+}
+
+}  // namespace
+}  // namespace curlshare::testing
