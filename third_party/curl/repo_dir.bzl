@@ -1,5 +1,6 @@
 """Where the files of the calling repository are, seen from a compiler."""
 
+# buildifier: disable=unnamed-macro
 def repo_dir():
     """Returns the directory of the repository of the BUILD file that calls.
 
