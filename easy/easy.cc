@@ -208,7 +208,8 @@ class Easy::Core final : public internal::Handle {
         return status;
       }
     }
-    return SetMaxConnects(source.max_connects());
+    SetMaxConnects(source.max_connects());
+    return absl::OkStatus();
   }
 
   absl::Status ResetOptions() {
@@ -218,10 +219,8 @@ class Easy::Core final : public internal::Handle {
     header_sink_ = nullptr;
     progress_ = nullptr;
     method_.clear();
-    if (absl::Status status = SetMaxConnects(kDefaultMaxConnects);
-        !status.ok()) {
-      return status;
-    }
+    SetMaxConnects(kDefaultMaxConnects);
+    if (absl::Status status = PrepareForKinds(); !status.ok()) return status;
     return SetBaseOptions();
   }
 
@@ -261,6 +260,7 @@ class Easy::Core final : public internal::Handle {
     return EasyStatus(code, "transfer", error_.data());
   }
   using Handle::SetMaxConnects;
+  using Handle::Shares;
 
   Sink sink_;
   Sink header_sink_;
@@ -516,9 +516,23 @@ absl::Status Easy::SetProgress(Progress progress) {
 
 absl::Status Easy::SetLong(CURLoption option, long value) {
   CURLSHARE_ENTER(Mode::kUse);
+  // Before 8.21 it frees the list of the share, of which others know nothing.
+  if (option == CURLOPT_HSTS_CTRL && (value & CURLHSTS_ENABLE) == 0 &&
+      core->Shares(LockData::kHsts)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("CURLOPT_HSTS_CTRL cannot turn HSTS off while ",
+                     core->share()->name(), " shares it: detach first"));
+  }
+  if (option == CURLOPT_PIPEWAIT && value != 0 &&
+      core->Shares(LockData::kConnect)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "CURLOPT_PIPEWAIT cannot be set while ", core->share()->name(),
+        " shares connections: it would wait for ever for one that another "
+        "handle is opening"));
+  }
   const CURLcode code = curl_easy_setopt(core->curl(), option, value);
   if (code == CURLE_OK && option == CURLOPT_MAXCONNECTS) {
-    return core->SetMaxConnects(value);
+    core->SetMaxConnects(value);
   }
   return OptionStatus(code, option);
 }
@@ -537,13 +551,11 @@ absl::Status Easy::SetString(CURLoption option,
                      "would end it"));
   }
   CURLSHARE_ENTER(Mode::kUse);
-  if (option == CURLOPT_COOKIEJAR) {
-    const std::shared_ptr<internal::ShareCore> share = core->share();
-    if (share != nullptr && share->kinds().Contains(LockData::kCookie)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("CURLOPT_COOKIEJAR must be set before the handle joins ",
-                       share->name(), ", which shares cookies"));
-    }
+  if (option == CURLOPT_COOKIEJAR && core->Shares(LockData::kCookie) &&
+      !core->gated()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "CURLOPT_COOKIEJAR must be set before the handle joins ",
+        core->share()->name(), ", which shares cookies and is not gated"));
   }
   const std::optional<std::string> text(value);
   return OptionStatus(

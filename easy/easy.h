@@ -159,9 +159,12 @@ class Easy {
   // SetSink, SetHeaderSink, SetProgress, SetBody.
   //
   // kInvalidArgument for a string with a NUL byte; kFailedPrecondition for
-  // CURLOPT_COOKIEJAR in a share of cookies (libcurl would touch the shared
-  // jar without its lock: set it before Attach), and for lists in callbacks of
-  // the handle's own transfer; else libcurl's error.
+  // CURLOPT_COOKIEJAR in a share of cookies that is not gated (libcurl would
+  // touch the shared jar without its lock: set it before Attach), for
+  // CURLOPT_HSTS_CTRL 0 in a share of HSTS (libcurl would free the shared
+  // list), for CURLOPT_PIPEWAIT in a share of connections (libcurl could wait
+  // for ever; Attach turns it off), and for lists in callbacks of the handle's
+  // own transfer; else libcurl's error.
   template <CURLoption kOption, typename T>
   absl::Status SetOption(T&& value);
   template <CURLoption kOption>
@@ -203,8 +206,8 @@ class Easy {
 
   // ---- Sharing
 
-  // Puts the handle into `share`. Its own cookies and HSTS entries are lost;
-  // cookies need the cookie engine: SetOption<CURLOPT_COOKIEFILE>("").
+  // Puts the handle into `share`. Its own cookies and HSTS entries are lost.
+  // Where cookies are shared its cookie engine is turned on, and stays so.
   //
   // kAlreadyExists where it is in a share, which is named: Detach first;
   // kFailedPrecondition where `share` is closing or closed. Not in callbacks

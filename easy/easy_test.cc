@@ -16,6 +16,7 @@
 
 #include "absl/base/config.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -50,7 +51,7 @@ Easy NewEasy() {
   return *std::move(easy);
 }
 
-class EasyTest : public ::testing::Test {
+class EasyTest : public ::testing::TestWithParam<Concurrency> {
  protected:
   EasyTest() : server_(HttpServer::Start().value()) {}
   ~EasyTest() override {
@@ -59,13 +60,29 @@ class EasyTest : public ::testing::Test {
 
   std::string url(absl::string_view path) const { return server_->url(path); }
 
+  absl::StatusOr<std::unique_ptr<Share>> CreateShare(
+      std::optional<LockDataSet> kinds = std::nullopt) const {
+    ShareOptions options;
+    options.lock_data = kinds;
+    options.concurrency = GetParam();
+    return Share::Create(options);
+  }
+
   const int64_t live_before_ = ShareHandle::live_count();
   const std::unique_ptr<HttpServer> server_;
 };
 
+// All of it holds for handles of gated shares as well.
+INSTANTIATE_TEST_SUITE_P(Concurrency, EasyTest,
+                         ::testing::Values(Concurrency::kAuto,
+                                           Concurrency::kGated),
+                         [](const auto& info) {
+                           return std::string(ConcurrencyName(info.param));
+                         });
+
 // ---- Transfers
 
-TEST_F(EasyTest, FetchesBodyHeadersStatusAndTimings) {
+TEST_P(EasyTest, FetchesBodyHeadersStatusAndTimings) {
   Easy easy = NewEasy();
   auto response = easy.Fetch(url("/bytes?n=100000"));
   ASSERT_OK(response.status());
@@ -82,14 +99,14 @@ TEST_F(EasyTest, FetchesBodyHeadersStatusAndTimings) {
   EXPECT_EQ(response->timings.tls_handshake, absl::ZeroDuration());
 }
 
-TEST_F(EasyTest, AnErrorStatusOfTheServerIsAResponse) {
+TEST_P(EasyTest, AnErrorStatusOfTheServerIsAResponse) {
   auto response = NewEasy().Fetch(url("/status?code=404"));
   ASSERT_OK(response.status());
   EXPECT_EQ(response->status, 404);
 }
 
 // As well as curl_easy_perform keeps them.
-TEST_F(EasyTest, KeepsItsConnection) {
+TEST_P(EasyTest, KeepsItsConnection) {
   Easy easy = NewEasy();
   for (int i = 0; i < 10; ++i) {
     auto response = easy.Fetch(url("/"));
@@ -102,7 +119,7 @@ TEST_F(EasyTest, KeepsItsConnection) {
 
 // ... and closes one beyond CURLOPT_MAXCONNECTS, as it does. (Which one, it
 // decides by times in whole milliseconds.)
-TEST_F(EasyTest, KeepsAsManyConnectionsAsItIsTold) {
+TEST_P(EasyTest, KeepsAsManyConnectionsAsItIsTold) {
   auto second = HttpServer::Start();
   ASSERT_OK(second.status());
   Easy easy = NewEasy();
@@ -122,7 +139,7 @@ TEST_F(EasyTest, KeepsAsManyConnectionsAsItIsTold) {
   EXPECT_LE(connections_of_six_requests(), 1);
 }
 
-TEST_F(EasyTest, ErrorsNameTheCodeAndKeepIt) {
+TEST_P(EasyTest, ErrorsNameTheCodeAndKeepIt) {
   Easy easy = NewEasy();
   const absl::Status status = easy.Fetch("http://127.0.0.1:1/").status();
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnavailable,
@@ -136,12 +153,12 @@ TEST_F(EasyTest, ErrorsNameTheCodeAndKeepIt) {
   EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
-TEST_F(EasyTest, PerformWithoutAUrlFails) {
+TEST_P(EasyTest, PerformWithoutAUrlFails) {
   EXPECT_THAT(NewEasy().Perform(),
               StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
-TEST_F(EasyTest, PerformDropsABodyWithoutASink) {
+TEST_P(EasyTest, PerformDropsABodyWithoutASink) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetUrl(url("/bytes?n=1000")));
   ::testing::internal::CaptureStdout();
@@ -151,7 +168,7 @@ TEST_F(EasyTest, PerformDropsABodyWithoutASink) {
   EXPECT_THAT(easy.GetInfo<CURLINFO_SIZE_DOWNLOAD_T>(), IsOkAndHolds(1000));
 }
 
-TEST_F(EasyTest, SinksGetTheBodyAndTheHeaders) {
+TEST_P(EasyTest, SinksGetTheBodyAndTheHeaders) {
   Easy easy = NewEasy();
   std::string body;
   std::string headers;
@@ -181,7 +198,7 @@ TEST_F(EasyTest, SinksGetTheBodyAndTheHeaders) {
   EXPECT_EQ(body.size(), 5007u);
 }
 
-TEST_F(EasyTest, ASinkThatFailsEndsTheTransferWithItsStatus) {
+TEST_P(EasyTest, ASinkThatFailsEndsTheTransferWithItsStatus) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetUrl(url("/bytes?n=1000000")));
   ASSERT_OK(easy.SetSink([](absl::string_view) {
@@ -195,7 +212,7 @@ TEST_F(EasyTest, ASinkThatFailsEndsTheTransferWithItsStatus) {
   EXPECT_OK(easy.Perform()) << "the old error stuck";
 }
 
-TEST_F(EasyTest, AHeaderSinkThatFailsEndsTheTransferWithItsStatus) {
+TEST_P(EasyTest, AHeaderSinkThatFailsEndsTheTransferWithItsStatus) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetHeaderSink(
       [](absl::string_view) { return absl::OutOfRangeError("too many"); }));
@@ -203,7 +220,7 @@ TEST_F(EasyTest, AHeaderSinkThatFailsEndsTheTransferWithItsStatus) {
               StatusIs(absl::StatusCode::kOutOfRange, "too many"));
 }
 
-TEST_F(EasyTest, AProgressCallableThatFailsEndsTheTransferWithItsStatus) {
+TEST_P(EasyTest, AProgressCallableThatFailsEndsTheTransferWithItsStatus) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetUrl(url("/endless")));
   int64_t seen = 0;
@@ -219,7 +236,7 @@ TEST_F(EasyTest, AProgressCallableThatFailsEndsTheTransferWithItsStatus) {
 }
 
 #ifdef ABSL_HAVE_EXCEPTIONS
-TEST_F(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
+TEST_P(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
   ASSERT_OK(easy.SetSink([](absl::string_view) -> absl::Status {
@@ -231,8 +248,8 @@ TEST_F(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
   EXPECT_THAT(easy.Perform(), StatusIs(absl::StatusCode::kUnknown));
 }
 
-TEST_F(EasyTest, ACallableThatThrowsLeavesNoLockHeld) {
-  auto share = Share::Create();
+TEST_P(EasyTest, ACallableThatThrowsLeavesNoLockHeld) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -252,7 +269,7 @@ TEST_F(EasyTest, ACallableThatThrowsLeavesNoLockHeld) {
 
 // ---- Options
 
-TEST_F(EasyTest, SendsMethodHeadersAndBody) {
+TEST_P(EasyTest, SendsMethodHeadersAndBody) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetHeaders({{"X-One: 1", "X-Two: 2", "Content-Type: a/b"}}));
   ASSERT_OK(easy.SetBody("the body"));
@@ -273,7 +290,7 @@ TEST_F(EasyTest, SendsMethodHeadersAndBody) {
                                     Not(HasSubstr("the body"))));
 }
 
-TEST_F(EasyTest, ABodyMayHoldAnythingAndMayBeEmpty) {
+TEST_P(EasyTest, ABodyMayHoldAnythingAndMayBeEmpty) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetHeaders({{"Content-Type: application/octet-stream"}}));
   const std::string bytes("a\0b\nc", 5);
@@ -287,7 +304,7 @@ TEST_F(EasyTest, ABodyMayHoldAnythingAndMayBeEmpty) {
   EXPECT_THAT(response->body, HasSubstr("Content-Length: 0"));
 }
 
-TEST_F(EasyTest, HeadHasNoBody) {
+TEST_P(EasyTest, HeadHasNoBody) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetMethod("HEAD"));
   auto response = easy.Fetch(url("/bytes?n=10"));
@@ -300,7 +317,7 @@ TEST_F(EasyTest, HeadHasNoBody) {
   EXPECT_EQ(response->body.size(), 10u);
 }
 
-TEST_F(EasyTest, RefusesMalformedOptions) {
+TEST_P(EasyTest, RefusesMalformedOptions) {
   Easy easy = NewEasy();
   for (const absl::Status& status : {
            easy.SetMethod(""),
@@ -318,12 +335,12 @@ TEST_F(EasyTest, RefusesMalformedOptions) {
   EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
-TEST_F(EasyTest, AnOptionThatLibcurlRefusesIsNamed) {
+TEST_P(EasyTest, AnOptionThatLibcurlRefusesIsNamed) {
   EXPECT_THAT(NewEasy().SetOption<CURLOPT_HTTP_VERSION>(-5),
               StatusIs(::testing::_, HasSubstr("CURLOPT_HTTP_VERSION")));
 }
 
-TEST_F(EasyTest, SetsOptionsOfEveryKind) {
+TEST_P(EasyTest, SetsOptionsOfEveryKind) {
   Easy easy = NewEasy();
   EXPECT_OK(easy.SetOption<CURLOPT_VERBOSE>(false));
   EXPECT_OK(easy.SetOption<CURLOPT_MAXFILESIZE_LARGE>(1 << 20));
@@ -346,7 +363,7 @@ TEST_F(EasyTest, SetsOptionsOfEveryKind) {
   EXPECT_EQ(opened, 1);
 }
 
-TEST_F(EasyTest, TimesOut) {
+TEST_P(EasyTest, TimesOut) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetTimeout(absl::Milliseconds(50)));
   EXPECT_THAT(easy.Fetch(url("/stall")).status(),
@@ -357,7 +374,7 @@ TEST_F(EasyTest, TimesOut) {
   EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
-TEST_F(EasyTest, FollowsRedirectsWhenTold) {
+TEST_P(EasyTest, FollowsRedirectsWhenTold) {
   Easy easy = NewEasy();
   const std::string redirect = url("/redirect?to=/bytes%3Fn=3");
   auto response = easy.Fetch(redirect);
@@ -372,7 +389,7 @@ TEST_F(EasyTest, FollowsRedirectsWhenTold) {
       << "headers of an earlier response";
 }
 
-TEST_F(EasyTest, GetInfoHasTheTypeOfTheName) {
+TEST_P(EasyTest, GetInfoHasTheTypeOfTheName) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.Fetch(url("/")).status());
   EXPECT_THAT(easy.GetInfo<CURLINFO_RESPONSE_CODE>(), IsOkAndHolds(200L));
@@ -383,7 +400,7 @@ TEST_F(EasyTest, GetInfoHasTheTypeOfTheName) {
   EXPECT_THAT(easy.GetInfo<CURLINFO_COOKIELIST>(), IsOkAndHolds(IsEmpty()));
 }
 
-TEST_F(EasyTest, VerifiesCertificates) {
+TEST_P(EasyTest, VerifiesCertificates) {
   HttpServerOptions options;
   options.tls = true;
   auto server = HttpServer::Start(options);
@@ -400,8 +417,8 @@ TEST_F(EasyTest, VerifiesCertificates) {
 
 // ---- Reset, Duplicate, moves
 
-TEST_F(EasyTest, ResetForgetsOptionsAndKeepsTheShareAndTheConnection) {
-  auto share = Share::Create();
+TEST_P(EasyTest, ResetForgetsOptionsAndKeepsTheShareAndTheConnection) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -425,8 +442,8 @@ TEST_F(EasyTest, ResetForgetsOptionsAndKeepsTheShareAndTheConnection) {
   EXPECT_EQ(pieces, 0);
 }
 
-TEST_F(EasyTest, DuplicateHasTheOptionsTheCallablesAndTheShare) {
-  auto share = Share::Create();
+TEST_P(EasyTest, DuplicateHasTheOptionsTheCallablesAndTheShare) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   std::optional<Easy> easy = NewEasy();
   ASSERT_OK(easy->Attach(**share));
@@ -451,7 +468,7 @@ TEST_F(EasyTest, DuplicateHasTheOptionsTheCallablesAndTheShare) {
   EXPECT_THAT(response->body, HasSubstr("X-Mine: 1"));
 }
 
-TEST_F(EasyTest, DuplicateOfAnUnattachedHandleIsUnattached) {
+TEST_P(EasyTest, DuplicateOfAnUnattachedHandleIsUnattached) {
   Easy easy = NewEasy();
   auto copy = easy.Duplicate();
   ASSERT_OK(copy.status());
@@ -459,8 +476,8 @@ TEST_F(EasyTest, DuplicateOfAnUnattachedHandleIsUnattached) {
   EXPECT_OK(copy->Fetch(url("/")).status());
 }
 
-TEST_F(EasyTest, MovesWithItsShare) {
-  auto share = Share::Create();
+TEST_P(EasyTest, MovesWithItsShare) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -473,10 +490,10 @@ TEST_F(EasyTest, MovesWithItsShare) {
   EXPECT_EQ(moved.share(), nullptr);
 }
 
-TEST_F(EasyTest, AMovedFromEasyAnswersEveryCall) {
+TEST_P(EasyTest, AMovedFromEasyAnswersEveryCall) {
   Easy easy = NewEasy();
   const Easy taken = std::move(easy);
-  auto share = Share::Create();
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   // NOLINTBEGIN(bugprone-use-after-move)
   EXPECT_FALSE(easy.Cancel());
@@ -498,9 +515,9 @@ TEST_F(EasyTest, AMovedFromEasyAnswersEveryCall) {
 
 // ---- Sharing
 
-TEST_F(EasyTest, AttachDetachAndShare) {
-  auto share = Share::Create();
-  auto other = Share::Create();
+TEST_P(EasyTest, AttachDetachAndShare) {
+  auto share = CreateShare();
+  auto other = CreateShare();
   ASSERT_OK(share.status());
   ASSERT_OK(other.status());
   Easy easy = NewEasy();
@@ -526,8 +543,8 @@ TEST_F(EasyTest, AttachDetachAndShare) {
   EXPECT_OK(easy.Attach(**share));
 }
 
-TEST_F(EasyTest, TransfersOnAfterItsShareClosed) {
-  auto share = Share::Create();
+TEST_P(EasyTest, TransfersOnAfterItsShareClosed) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -538,8 +555,8 @@ TEST_F(EasyTest, TransfersOnAfterItsShareClosed) {
   EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
-TEST_F(EasyTest, GoesAfterOrBeforeItsShare) {
-  auto share = Share::Create();
+TEST_P(EasyTest, GoesAfterOrBeforeItsShare) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   std::optional<Easy> first = NewEasy();
   std::optional<Easy> second = NewEasy();
@@ -555,10 +572,8 @@ TEST_F(EasyTest, GoesAfterOrBeforeItsShare) {
 }
 
 // Enable while attached: the handle moves to the new CURLSH when it transfers.
-TEST_F(EasyTest, MovesToTheNewestGenerationAtItsNextTransfer) {
-  ShareOptions options;
-  options.lock_data = LockDataSet();
-  auto share = Share::Create(options);
+TEST_P(EasyTest, MovesToTheNewestGenerationAtItsNextTransfer) {
+  auto share = CreateShare(LockDataSet());
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -571,21 +586,51 @@ TEST_F(EasyTest, MovesToTheNewestGenerationAtItsNextTransfer) {
   EXPECT_EQ(easy.share(), share->get());
 }
 
-TEST_F(EasyTest, CookieJarMustBeSetBeforeJoiningAShareOfCookies) {
-  if (!DefaultLockData().Contains(LockData::kCookie)) return;
-  auto share = Share::Create();
+TEST_P(EasyTest, CookieJarMustBeSetBeforeJoiningAnUngatedShareOfCookies) {
+  auto share = CreateShare(LockData::kCookie);
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
-  EXPECT_THAT(easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null"),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("before the handle joins")));
+  const absl::Status status = easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null");
+  if ((*share)->gated()) {
+    EXPECT_OK(status);
+  } else {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("before the handle joins")));
+  }
   ASSERT_OK(easy.Detach());
   EXPECT_OK(easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null"));
 }
 
-TEST_F(EasyTest, NativeHandleWorksWithinAUse) {
-  auto share = Share::Create();
+// It would free the list under the other handles' feet.
+TEST_P(EasyTest, HstsCannotBeTurnedOffInAShareOfHsts) {
+  auto share = CreateShare(LockData::kHsts);
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  EXPECT_THAT(easy.SetOption<CURLOPT_HSTS_CTRL>(0L),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("detach first")));
+  EXPECT_OK(easy.SetOption<CURLOPT_HSTS_CTRL>(CURLHSTS_ENABLE));
+  EXPECT_OK(easy.Fetch(url("/")).status());
+  ASSERT_OK(easy.Detach());
+  EXPECT_OK(easy.SetOption<CURLOPT_HSTS_CTRL>(0L));
+}
+
+TEST_P(EasyTest, ResetKeepsTheCookieEngineOfASharedJar) {
+  auto share = CreateShare(LockData::kCookie);
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.Fetch(url("/cookie/set?name=a&value=1")).status());
+  ASSERT_OK(easy.Reset());
+  auto response = easy.Fetch(url("/cookie/show"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body, "a=1");
+}
+
+TEST_P(EasyTest, NativeHandleWorksWithinAUse) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -607,8 +652,8 @@ TEST_F(EasyTest, NativeHandleWorksWithinAUse) {
 
 // ---- Calls from the callbacks of a transfer
 
-TEST_F(EasyTest, CallbacksOfTheOwnTransferMayReadAndSetOptions) {
-  auto share = Share::Create();
+TEST_P(EasyTest, CallbacksOfTheOwnTransferMayReadAndSetOptions) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -626,9 +671,9 @@ TEST_F(EasyTest, CallbacksOfTheOwnTransferMayReadAndSetOptions) {
   EXPECT_EQ(calls, 1);
 }
 
-TEST_F(EasyTest, CallbacksOfTheOwnTransferCannotChangeIt) {
-  auto share = Share::Create();
-  auto other = Share::Create();
+TEST_P(EasyTest, CallbacksOfTheOwnTransferCannotChangeIt) {
+  auto share = CreateShare();
+  auto other = CreateShare();
   ASSERT_OK(share.status());
   ASSERT_OK(other.status());
   Easy easy = NewEasy();
@@ -638,13 +683,15 @@ TEST_F(EasyTest, CallbacksOfTheOwnTransferCannotChangeIt) {
   ASSERT_OK(easy.SetSink([&](absl::string_view) {
     ++calls;
     for (const absl::Status& status :
-         {easy.Perform(), easy.Attach(**other), easy.Detach(), easy.Reset(),
+         {easy.Perform(), easy.Detach(), easy.Reset(),
           easy.Duplicate().status(), easy.SetSink(nullptr),
           easy.SetHeaderSink(nullptr), easy.SetProgress(nullptr),
           easy.SetHeaders({}), easy.SetBody("x")}) {
       EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
                                    HasSubstr("callback")));
     }
+    EXPECT_THAT(easy.Attach(**other),
+                StatusIs(absl::StatusCode::kAlreadyExists));
     return absl::OkStatus();
   }));
   EXPECT_OK(easy.Perform());
@@ -653,8 +700,8 @@ TEST_F(EasyTest, CallbacksOfTheOwnTransferCannotChangeIt) {
   EXPECT_OK(easy.SetSink(nullptr));
 }
 
-TEST_F(EasyTest, ACallbackMayCloseItsOwnShareWithADeadlineOnly) {
-  auto share = Share::Create();
+TEST_P(EasyTest, ACallbackMayCloseItsOwnShareWithADeadlineOnly) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   Easy idle = NewEasy();
@@ -677,8 +724,8 @@ TEST_F(EasyTest, ACallbackMayCloseItsOwnShareWithADeadlineOnly) {
   EXPECT_EQ(easy.share(), nullptr);
 }
 
-TEST_F(EasyTest, ACallbackMayUseOtherHandlesOfTheShare) {
-  auto share = Share::Create();
+TEST_P(EasyTest, ACallbackMayUseOtherHandlesOfTheShare) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy outer = NewEasy();
   Easy inner = NewEasy();
@@ -701,8 +748,8 @@ TEST_F(EasyTest, ACallbackMayUseOtherHandlesOfTheShare) {
   EXPECT_EQ((*share)->attached(), 2u);
 }
 
-TEST_F(EasyTest, AnEasyMayGoInItsOwnCallback) {
-  auto share = Share::Create();
+TEST_P(EasyTest, AnEasyMayGoInItsOwnCallback) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   std::optional<Easy> easy = NewEasy();
   ASSERT_OK(easy->Attach(**share));
@@ -719,8 +766,8 @@ TEST_F(EasyTest, AnEasyMayGoInItsOwnCallback) {
   EXPECT_EQ((*share)->attached(), 0u);
 }
 
-TEST_F(EasyTest, AShareMayGoInACallbackOfItsHandle) {
-  auto share = Share::Create();
+TEST_P(EasyTest, AShareMayGoInACallbackOfItsHandle) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   Easy easy = NewEasy();
   ASSERT_OK(easy.Attach(**share));
@@ -767,9 +814,16 @@ class UnderLockTest : public EasyTest {
   }
 };
 
-TEST_F(UnderLockTest, EverythingThatTakesALockIsRefused) {
-  auto share = Share::Create();
-  auto other = Share::Create();
+INSTANTIATE_TEST_SUITE_P(Concurrency, UnderLockTest,
+                         ::testing::Values(Concurrency::kAuto,
+                                           Concurrency::kGated),
+                         [](const auto& info) {
+                           return std::string(ConcurrencyName(info.param));
+                         });
+
+TEST_P(UnderLockTest, EverythingThatTakesALockIsRefused) {
+  auto share = CreateShare();
+  auto other = CreateShare();
   ASSERT_OK(share.status());
   ASSERT_OK(other.status());
   Easy easy = NewEasy();
@@ -800,9 +854,9 @@ TEST_F(UnderLockTest, EverythingThatTakesALockIsRefused) {
   EXPECT_OK((*other)->Close());
 }
 
-TEST_F(UnderLockTest, HandlesAndSharesMayGo) {
-  auto share = Share::Create();
-  auto other = Share::Create();
+TEST_P(UnderLockTest, HandlesAndSharesMayGo) {
+  auto share = CreateShare();
+  auto other = CreateShare();
   ASSERT_OK(share.status());
   ASSERT_OK(other.status());
   Easy easy = NewEasy();
@@ -822,8 +876,8 @@ TEST_F(UnderLockTest, HandlesAndSharesMayGo) {
 
 // ---- Raw handles
 
-TEST_F(EasyTest, AnAttachmentPerforms) {
-  auto share = Share::Create();
+TEST_P(EasyTest, AnAttachmentPerforms) {
+  auto share = CreateShare();
   ASSERT_OK(share.status());
   CURL* curl = curl_easy_init();
   std::string body;
@@ -847,11 +901,16 @@ TEST_F(EasyTest, AnAttachmentPerforms) {
     EXPECT_OK(attachment->Perform());
     EXPECT_EQ(body.size(), 18u);
     EXPECT_EQ(server_->counts().connections, 1);
-    // And by curl_easy_perform, within a transfer.
-    auto transfer = attachment->BeginTransfer();
-    ASSERT_OK(transfer.status());
-    EXPECT_OK(transfer->End(curl_easy_perform(curl)));
-    EXPECT_EQ(body.size(), 27u);
+    // And by curl_easy_perform, within a transfer; not in a gated share.
+    if (auto transfer = attachment->BeginTransfer(); transfer.ok()) {
+      EXPECT_FALSE((*share)->gated());
+      EXPECT_OK(transfer->End(curl_easy_perform(curl)));
+      EXPECT_EQ(body.size(), 27u);
+    } else {
+      EXPECT_TRUE((*share)->gated());
+      EXPECT_THAT(transfer.status(),
+                  StatusIs(absl::StatusCode::kFailedPrecondition));
+    }
     {
       auto use = attachment->BeginUse();
       ASSERT_OK(use.status());

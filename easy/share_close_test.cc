@@ -10,10 +10,12 @@
 #include <optional>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/barrier.h"
 #include "absl/synchronization/notification.h"
@@ -44,12 +46,6 @@ using ::testing::HasSubstr;
 // Far more than anything here takes; a test that needs it fails.
 absl::Time Soon() { return absl::Now() + absl::Seconds(60); }
 
-std::unique_ptr<Share> NewShare(ShareOptions options = {}) {
-  auto share = Share::Create(std::move(options));
-  EXPECT_OK(share.status());
-  return *std::move(share);
-}
-
 Easy NewEasy() {
   auto easy = Easy::Create();
   EXPECT_OK(easy.status());
@@ -62,11 +58,21 @@ Easy NewEasy(Share& share) {
   return easy;
 }
 
-class ShareCloseTest : public ::testing::Test {
+// Everything here holds for gated shares as well.
+class CloseTest : public ::testing::Test {
  protected:
-  ShareCloseTest() : server_(HttpServer::Start().value()) {}
-  ~ShareCloseTest() override {
+  explicit CloseTest(Concurrency concurrency)
+      : concurrency_(concurrency), server_(HttpServer::Start().value()) {}
+  ~CloseTest() override {
     EXPECT_EQ(ShareHandle::live_count(), live_before_) << "a CURLSH leaked";
+  }
+
+  std::unique_ptr<Share> NewShare(ShareOptions options = {}) const {
+    options.concurrency = concurrency_;
+    auto share = Share::Create(std::move(options));
+    EXPECT_OK(share.status());
+    EXPECT_EQ((*share)->gated(), concurrency_ == Concurrency::kGated);
+    return *std::move(share);
   }
 
   std::string url(absl::string_view path) const { return server_->url(path); }
@@ -75,15 +81,35 @@ class ShareCloseTest : public ::testing::Test {
     ASSERT_TRUE(server_->WaitForStalled(n, Soon()));
   }
 
+  const Concurrency concurrency_;
   const int64_t live_before_ = ShareHandle::live_count();
   const std::unique_ptr<HttpServer> server_;
+};
+
+class ShareCloseTest : public CloseTest,
+                       public ::testing::WithParamInterface<Concurrency> {
+ protected:
+  ShareCloseTest() : CloseTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Concurrency, ShareCloseTest,
+                         ::testing::Values(Concurrency::kAuto,
+                                           Concurrency::kGated),
+                         [](const auto& info) {
+                           return std::string(ConcurrencyName(info.param));
+                         });
+
+// Transfers by curl_easy_perform, which a gated share refuses.
+class UngatedShareCloseTest : public CloseTest {
+ protected:
+  UngatedShareCloseTest() : CloseTest(Concurrency::kAuto) {}
 };
 
 // ---- Closing while handles transfer
 
 // The transfer is stalled in the server when Close comes; Close has taken out
 // the idle handle, and only then the server goes on.
-TEST_F(ShareCloseTest, WaitsForATransferThatDetachesOnItsOwnThread) {
+TEST_P(ShareCloseTest, WaitsForATransferThatDetachesOnItsOwnThread) {
   auto recorder = std::make_shared<LockRecorder>();
   ShareOptions options;
   options.lock_observer = recorder;
@@ -101,7 +127,9 @@ TEST_F(ShareCloseTest, WaitsForATransferThatDetachesOnItsOwnThread) {
   WaitForStalled(1);
   EXPECT_THAT(share->Close(absl::InfinitePast()),
               StatusIs(absl::StatusCode::kDeadlineExceeded));
-  EXPECT_EQ(idle.share(), nullptr);
+  // At once or, where the transfer's thread was just inside the gate, when it
+  // leaves that.
+  while (idle.share() != nullptr) std::this_thread::yield();
   EXPECT_EQ(busy.share(), share.get());
   EXPECT_FALSE(share->closed());
   recorder->Clear();
@@ -119,7 +147,7 @@ TEST_F(ShareCloseTest, WaitsForATransferThatDetachesOnItsOwnThread) {
   }
 }
 
-TEST_F(ShareCloseTest, ADeadlineThatPassesLeavesTheShareClosing) {
+TEST_P(ShareCloseTest, ADeadlineThatPassesLeavesTheShareClosing) {
   const auto share = NewShare();
   Easy busy = NewEasy(*share);
   std::thread transfer([&] { EXPECT_OK(busy.Fetch(url("/stall")).status()); });
@@ -146,7 +174,7 @@ TEST_F(ShareCloseTest, ADeadlineThatPassesLeavesTheShareClosing) {
 }
 
 // The server never answers: only the cancellation can end these transfers.
-TEST_F(ShareCloseTest, CloseNowCancelsWhileTheServerStalls) {
+TEST_P(ShareCloseTest, CloseNowCancelsWhileTheServerStalls) {
   for (absl::string_view path :
        {"/stall?after=headers", "/stall?after=bytes", "/stall"}) {
     const auto share = NewShare();
@@ -172,7 +200,7 @@ TEST_F(ShareCloseTest, CloseNowCancelsWhileTheServerStalls) {
 }
 
 // The first close waits, the second one cancels what the first one waits for.
-TEST_F(ShareCloseTest, CloseNowEndsWhatAnotherCloseWaitsFor) {
+TEST_P(ShareCloseTest, CloseNowEndsWhatAnotherCloseWaitsFor) {
   const auto share = NewShare();
   Easy busy = NewEasy(*share);
   std::thread transfer([&] {
@@ -189,7 +217,7 @@ TEST_F(ShareCloseTest, CloseNowEndsWhatAnotherCloseWaitsFor) {
   server_->ReleaseStalled();
 }
 
-TEST_F(ShareCloseTest, ManyClosesAtOnceAllReturnOk) {
+TEST_P(ShareCloseTest, ManyClosesAtOnceAllReturnOk) {
   const auto share = NewShare();
   std::vector<Easy> handles;
   for (int i = 0; i < 16; ++i) handles.push_back(NewEasy(*share));
@@ -210,7 +238,7 @@ TEST_F(ShareCloseTest, ManyClosesAtOnceAllReturnOk) {
   EXPECT_TRUE(share->closed());
 }
 
-TEST_F(ShareCloseTest, StrictModeNeitherWaitsNorCancels) {
+TEST_P(ShareCloseTest, StrictModeNeitherWaitsNorCancels) {
   ShareOptions options;
   options.detach_on_close = false;
   const auto share = NewShare(options);
@@ -283,15 +311,23 @@ std::vector<OwnerAction> OwnerActions() {
   };
 }
 
-class CloseAgainstOwnerTest
-    : public ShareCloseTest,
-      public ::testing::WithParamInterface<OwnerAction> {};
+class CloseAgainstOwnerTest : public CloseTest,
+                              public ::testing::WithParamInterface<
+                                  std::tuple<Concurrency, OwnerAction>> {
+ protected:
+  CloseAgainstOwnerTest() : CloseTest(std::get<0>(GetParam())) {}
+  const OwnerAction action_ = std::get<1>(GetParam());
+};
 
-INSTANTIATE_TEST_SUITE_P(Owner, CloseAgainstOwnerTest,
-                         ::testing::ValuesIn(OwnerActions()),
-                         [](const auto& info) {
-                           return std::string(info.param.name);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Owner, CloseAgainstOwnerTest,
+    ::testing::Combine(::testing::Values(Concurrency::kAuto,
+                                         Concurrency::kGated),
+                       ::testing::ValuesIn(OwnerActions())),
+    [](const auto& info) {
+      return absl::StrCat(ConcurrencyName(std::get<0>(info.param)),
+                          std::get<1>(info.param).name);
+    });
 
 // The closing thread is stopped inside libcurl, detaching the handle, by a lock
 // callback that blocks; the owner comes in then. It must wait if it is to touch
@@ -307,10 +343,10 @@ TEST_P(CloseAgainstOwnerTest, WhileTheCloseIsDetachingTheHandle) {
   recorder->WaitUntilBlocked();
   absl::Notification done;
   std::thread owner([&] {
-    GetParam().run(easy, *share);
+    action_.run(easy, *share);
     done.Notify();
   });
-  if (GetParam().touches_curl) {
+  if (action_.touches_curl) {
     // It cannot be seen that a thread waits; but it has not got through.
     EXPECT_FALSE(done.WaitForNotificationWithTimeout(absl::Milliseconds(20)));
   } else {
@@ -336,7 +372,7 @@ TEST_P(CloseAgainstOwnerTest, AtTheSameTime) {
         EXPECT_OK(share->Close());
       } else {
         for (int step = 0; step < 5; ++step) {
-          GetParam().run(handles[i], *share);
+          action_.run(handles[i], *share);
         }
       }
     });
@@ -347,7 +383,7 @@ TEST_P(CloseAgainstOwnerTest, AtTheSameTime) {
 
 // The owner is stopped inside libcurl, by the lock of the share, in each of the
 // calls that take it; the close comes then, and leaves the handle to it.
-TEST_F(ShareCloseTest, ACloseLeavesAHandleAloneThatItsOwnerTakesOut) {
+TEST_P(ShareCloseTest, ACloseLeavesAHandleAloneThatItsOwnerTakesOut) {
   void (*const actions[])(Easy&) = {
       [](Easy& easy) { const Easy gone = std::move(easy); },
       [](Easy& easy) { EXPECT_OK(easy.Detach()); },
@@ -372,7 +408,7 @@ TEST_F(ShareCloseTest, ACloseLeavesAHandleAloneThatItsOwnerTakesOut) {
 
 // The owner is inside a use when the close comes: the close leaves the handle
 // alone, and the end of the use detaches it.
-TEST_F(ShareCloseTest, ACloseLeavesAHandleInUseAlone) {
+TEST_P(ShareCloseTest, ACloseLeavesAHandleInUseAlone) {
   const auto share = NewShare();
   Easy easy = NewEasy(*share);
   absl::Notification in_use;
@@ -398,7 +434,7 @@ TEST_F(ShareCloseTest, ACloseLeavesAHandleInUseAlone) {
 
 // Transfers, attachments and detachments go on while the share closes; every
 // transfer ends in one of the ways that are told.
-TEST_F(ShareCloseTest, CloseAgainstAStormOfTransfers) {
+TEST_P(ShareCloseTest, CloseAgainstAStormOfTransfers) {
   constexpr int kWorkers = 8;
   for (int round = 0; round < 5; ++round) {
     const auto share = NewShare();
@@ -430,7 +466,7 @@ TEST_F(ShareCloseTest, CloseAgainstAStormOfTransfers) {
   }
 }
 
-TEST_F(ShareCloseTest, DestructionAgainstAStormOfTransfers) {
+TEST_P(ShareCloseTest, DestructionAgainstAStormOfTransfers) {
   constexpr int kWorkers = 8;
   for (int round = 0; round < 5; ++round) {
     auto share = NewShare();
@@ -453,7 +489,7 @@ TEST_F(ShareCloseTest, DestructionAgainstAStormOfTransfers) {
   }
 }
 
-TEST_F(ShareCloseTest, KindsChangeUnderAStormOfTransfers) {
+TEST_P(ShareCloseTest, KindsChangeUnderAStormOfTransfers) {
   ShareOptions options;
   options.lock_data = LockDataSet();
   const auto share = NewShare(options);
@@ -478,7 +514,7 @@ TEST_F(ShareCloseTest, KindsChangeUnderAStormOfTransfers) {
 
 // A Share, an Easy and an Attachment with its CURL*, each having transferred,
 // go in every order.
-TEST_F(ShareCloseTest, EverythingMayGoInEveryOrder) {
+TEST_P(ShareCloseTest, EverythingMayGoInEveryOrder) {
   std::vector<int> order = {0, 1, 2};
   do {
     auto share = NewShare();
@@ -496,8 +532,12 @@ TEST_F(ShareCloseTest, EverythingMayGoInEveryOrder) {
         attachment.reset();
         curl_easy_cleanup(curl);
       }
-      if (easy.has_value()) EXPECT_OK(easy->Fetch(url("/")).status());
-      if (attachment.has_value()) EXPECT_OK(attachment->Perform());
+      if (easy.has_value()) {
+        EXPECT_OK(easy->Fetch(url("/")).status());
+      }
+      if (attachment.has_value()) {
+        EXPECT_OK(attachment->Perform());
+      }
     }
     EXPECT_EQ(ShareHandle::live_count(), live_before_);
   } while (std::next_permutation(order.begin(), order.end()));
@@ -506,9 +546,8 @@ TEST_F(ShareCloseTest, EverythingMayGoInEveryOrder) {
 // ---- Callbacks while a close waits
 
 // A transfer's callback performs another handle of the same share while
-// another thread waits in Close: the close has begun for sure, as the idle
-// handle has been taken out.
-TEST_F(ShareCloseTest, ACallbackMayPerformAnotherHandleWhileACloseWaits) {
+// another thread waits in Close.
+TEST_P(ShareCloseTest, ACallbackMayPerformAnotherHandleWhileACloseWaits) {
   const auto share = NewShare();
   Easy outer = NewEasy(*share);
   Easy inner = NewEasy(*share);
@@ -516,7 +555,11 @@ TEST_F(ShareCloseTest, ACallbackMayPerformAnotherHandleWhileACloseWaits) {
   std::thread closer;
   ASSERT_OK(outer.SetSink([&](absl::string_view) {
     closer = std::thread([&] { EXPECT_OK(share->Close()); });
-    while (inner.share() != nullptr) std::this_thread::yield();
+    // Until the close has begun for sure.
+    Easy probe = NewEasy();
+    while (probe.Attach(*share).ok()) {
+      probe.Detach().IgnoreError();  // The close may have done it.
+    }
     EXPECT_OK(inner.Fetch(url("/")).status());
     EXPECT_FALSE(share->closed());
     return absl::OkStatus();
@@ -528,7 +571,7 @@ TEST_F(ShareCloseTest, ACallbackMayPerformAnotherHandleWhileACloseWaits) {
 
 // As above, with the inner handle in use by the callback when the close comes,
 // so that it is still in the closing share when it starts its transfer.
-TEST_F(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
+TEST_P(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
   const auto share = NewShare();
   Easy outer = NewEasy(*share);
   Easy inner = NewEasy(*share);
@@ -553,7 +596,7 @@ TEST_F(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
 
 // ---- Cancel
 
-TEST_F(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
+TEST_P(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
   Easy easy = NewEasy();
   std::thread transfer([&] {
     EXPECT_THAT(easy.Fetch(url("/stall")).status(),
@@ -567,7 +610,7 @@ TEST_F(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
   server_->ReleaseStalled();
 }
 
-TEST_F(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {
+TEST_P(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {
   const auto share = NewShare();
   Easy easy = NewEasy(*share);
   std::thread transfer([&] { EXPECT_OK(easy.Fetch(url("/stall")).status()); });
@@ -585,7 +628,7 @@ TEST_F(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {
 
 // An Easy that goes while another thread transfers with it, against its rules:
 // the transfer ends, then the handle is freed.
-TEST_F(ShareCloseTest, AnEasyThatGoesWhileInTransferIsFreedAtTheEnd) {
+TEST_P(ShareCloseTest, AnEasyThatGoesWhileInTransferIsFreedAtTheEnd) {
   const auto share = NewShare();
   std::optional<Easy> easy = NewEasy(*share);
   ASSERT_OK(easy->SetUrl(url("/stall")));
@@ -603,7 +646,7 @@ TEST_F(ShareCloseTest, AnEasyThatGoesWhileInTransferIsFreedAtTheEnd) {
 
 // ---- Raw handles
 
-TEST_F(ShareCloseTest, CloseNowEndsACurlEasyPerformWithinATransfer) {
+TEST_F(UngatedShareCloseTest, CloseNowEndsACurlEasyPerformWithinATransfer) {
   const auto share = NewShare();
   CURL* curl = curl_easy_init();
   ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L), CURLE_OK);
@@ -625,7 +668,7 @@ TEST_F(ShareCloseTest, CloseNowEndsACurlEasyPerformWithinATransfer) {
   curl_easy_cleanup(curl);
 }
 
-TEST_F(ShareCloseTest, CloseNowEndsAnAttachmentsPerform) {
+TEST_P(ShareCloseTest, CloseNowEndsAnAttachmentsPerform) {
   const auto share = NewShare();
   CURL* curl = curl_easy_init();
   ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L), CURLE_OK);
@@ -646,7 +689,7 @@ TEST_F(ShareCloseTest, CloseNowEndsAnAttachmentsPerform) {
 
 // Owners that use, transfer with, detach and clean up raw handles, by the
 // rules, while the share closes.
-TEST_F(ShareCloseTest, CloseAgainstOwnersOfRawHandles) {
+TEST_F(UngatedShareCloseTest, CloseAgainstOwnersOfRawHandles) {
   constexpr int kOwners = 4;
   for (int round = 0; round < 30; ++round) {
     const auto share = NewShare();

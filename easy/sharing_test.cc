@@ -1,17 +1,20 @@
 // That sharing shares: what the server counted, and which locks were taken.
 #include <curl/curl.h>
 
+#include <fstream>
 #include <memory>
 #include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
-#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
-#include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/lock_recorder.h"
@@ -27,6 +30,8 @@ using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::HttpServerOptions;
 using ::curlshare::testing::LockRecorder;
 using ::curlshare::testing::RunThreads;
+using ::curlshare::testing::StatusIs;
+using ::testing::HasSubstr;
 
 std::unique_ptr<HttpServer> NewServer(bool tls) {
   HttpServerOptions options;
@@ -36,6 +41,21 @@ std::unique_ptr<HttpServer> NewServer(bool tls) {
   return *std::move(server);
 }
 
+std::unique_ptr<Share> NewShare(LockDataSet kinds) {
+  ShareOptions options;
+  options.lock_data = kinds;
+  auto share = Share::Create(options);
+  EXPECT_OK(share.status());
+  return *std::move(share);
+}
+
+Easy NewEasy(Share& share) {
+  auto easy = Easy::Create();
+  EXPECT_OK(easy.status());
+  EXPECT_OK(easy->Attach(share));
+  return *std::move(easy);
+}
+
 // One handle a thread, one request each after the other threads' earlier ones,
 // a new connection for each request.
 void FetchOnThreads(HttpServer& server, Share* share, int threads,
@@ -43,7 +63,9 @@ void FetchOnThreads(HttpServer& server, Share* share, int threads,
   RunThreads(threads, [&](int) {
     auto easy = Easy::Create();
     ASSERT_OK(easy.status());
-    if (share != nullptr) ASSERT_OK(easy->Attach(*share));
+    if (share != nullptr) {
+      ASSERT_OK(easy->Attach(*share));
+    }
     if (!server.ca_pem().empty()) {
       ASSERT_OK(easy->SetCaCertificates(server.ca_pem()));
     }
@@ -56,11 +78,6 @@ void FetchOnThreads(HttpServer& server, Share* share, int threads,
 }
 
 TEST(SharingTls, SessionsResumeAcrossThreadsWithTheShareOnly) {
-  if (!DefaultLockData().Contains(LockData::kSslSession)) {
-    // Before 8.10: not safe, and therefore refused; see share_test.cc.
-    EXPECT_LT(RunningLibcurl().version_num, LibcurlVersion(8, 10, 0));
-    return;
-  }
   constexpr int kThreads = 8;
   const auto server = NewServer(/*tls=*/true);
   // One request a thread: a handle of its own has nothing to resume.
@@ -68,26 +85,23 @@ TEST(SharingTls, SessionsResumeAcrossThreadsWithTheShareOnly) {
   EXPECT_EQ(server->counts().tls_full, kThreads);
   EXPECT_EQ(server->counts().tls_resumed, 0);
 
-  auto share = Share::Create();
-  ASSERT_OK(share.status());
-  FetchOnThreads(*server, share->get(), 1, 1);  // One full handshake ...
+  const auto share = NewShare(LockData::kSslSession);
+  FetchOnThreads(*server, share.get(), 1, 1);  // One full handshake ...
   server->ResetCounts();
   for (int i = 0; i < kThreads; ++i) {
     // ... and each further thread, though new, resumes.
-    FetchOnThreads(*server, share->get(), 1, 1);
+    FetchOnThreads(*server, share.get(), 1, 1);
   }
   EXPECT_EQ(server->counts().tls_full, 0);
   EXPECT_EQ(server->counts().tls_resumed, kThreads);
 }
 
 TEST(SharingTls, SessionsResumeUnderConcurrency) {
-  if (!DefaultLockData().Contains(LockData::kSslSession)) return;
   constexpr int kThreads = 8;
   constexpr int kRequests = 20;
   const auto server = NewServer(/*tls=*/true);
-  auto share = Share::Create();
-  ASSERT_OK(share.status());
-  FetchOnThreads(*server, share->get(), kThreads, kRequests);
+  const auto share = NewShare(LockData::kSslSession);
+  FetchOnThreads(*server, share.get(), kThreads, kRequests);
   const auto counts = server->counts();
   EXPECT_EQ(counts.tls_full + counts.tls_resumed, kThreads * kRequests);
   // Tickets of TLS 1.3 are for one use each, and a peer's cache is small: a
@@ -96,15 +110,13 @@ TEST(SharingTls, SessionsResumeUnderConcurrency) {
 }
 
 TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
-  if (!DefaultLockData().Contains(LockData::kDns)) return;
   const auto server = NewServer(/*tls=*/false);
-  auto share = Share::Create();
-  ASSERT_OK(share.status());
+  const auto share = NewShare(LockData::kDns);
   const std::string url =
       "http://shared-dns.test:" + std::to_string(server->port()) + "/";
   auto first = Easy::Create();
   ASSERT_OK(first.status());
-  ASSERT_OK(first->Attach(**share));
+  ASSERT_OK(first->Attach(*share));
   ASSERT_OK(first->SetOption<CURLOPT_RESOLVE>(
       {"shared-dns.test:" + std::to_string(server->port()) + ":127.0.0.1"}));
   ASSERT_OK(first->Fetch(url).status());
@@ -112,7 +124,7 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   RunThreads(4, [&](int) {
     auto easy = Easy::Create();
     ASSERT_OK(easy.status());
-    ASSERT_OK(easy->Attach(**share));
+    ASSERT_OK(easy->Attach(*share));
     EXPECT_OK(easy->Fetch(url).status());
   });
   auto stranger = Easy::Create();
@@ -120,31 +132,179 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   EXPECT_FALSE(stranger->Fetch(url).ok());
 }
 
-TEST(SharingCookies, ACookieOfOneThreadIsSentByTheOthers) {
-  if (!DefaultLockData().Contains(LockData::kCookie)) return;
+// ---- Kinds that libcurl's locks alone do not make safe
+
+// A cookie is sent by every transfer that starts after the answer that set it
+// has ended, whatever the thread; and no longer once it is gone.
+TEST(SharingCookies, EveryThreadSendsWhatAnyThreadWasGiven) {
+  constexpr int kThreads = 8;
   const auto server = NewServer(/*tls=*/false);
-  auto share = Share::Create();
-  ASSERT_OK(share.status());
-  auto first = Easy::Create();
-  ASSERT_OK(first.status());
-  ASSERT_OK(first->Attach(**share));
-  ASSERT_OK(first->SetOption<CURLOPT_COOKIEFILE>(""));
-  ASSERT_OK(first->Fetch(server->url("/cookie/set?name=a&value=1")).status());
-  RunThreads(4, [&](int) {
-    auto easy = Easy::Create();
-    ASSERT_OK(easy.status());
-    ASSERT_OK(easy->Attach(**share));
-    ASSERT_OK(easy->SetOption<CURLOPT_COOKIEFILE>(""));
-    auto response = easy->Fetch(server->url("/cookie/show"));
-    ASSERT_OK(response.status());
-    EXPECT_THAT(response->body, ::testing::HasSubstr("a=1"));
+  const auto share = NewShare(LockData::kCookie);
+  const auto expect_shown = [&](absl::string_view cookies) {
+    RunThreads(kThreads, [&](int) {
+      auto response = NewEasy(*share).Fetch(server->url("/cookie/show"));
+      ASSERT_OK(response.status());
+      EXPECT_EQ(response->body, cookies);
+    });
+  };
+  const auto fetch_on_a_thread = [&](absl::string_view target) {
+    std::thread([&] {
+      EXPECT_OK(NewEasy(*share).Fetch(server->url(target)).status());
+    }).join();
+  };
+  expect_shown("");
+  fetch_on_a_thread("/cookie/set?name=a&value=1");
+  expect_shown("a=1");
+  fetch_on_a_thread("/cookie/set?name=a&value=2");
+  expect_shown("a=2");
+  fetch_on_a_thread("/cookie/expire?name=a");
+  expect_shown("");
+  fetch_on_a_thread("/cookie/set?name=b&value=3&max_age=1");
+  // Longer than it lives: cookies are counted in whole seconds.
+  fetch_on_a_thread("/delay?ms=2100");
+  expect_shown("");
+}
+
+// Threads that set and send cookies all at once.
+TEST(SharingCookies, MayBeSetByAllThreadsAtOnce) {
+  constexpr int kThreads = 8;
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kCookie);
+  RunThreads(kThreads, [&](int i) {
+    Easy easy = NewEasy(*share);
+    const std::string own = absl::StrCat("/cookie/set?name=n", i, "&value=", i);
+    for (int n = 0; n < 20; ++n) {
+      ASSERT_OK(easy.Fetch(server->url(own)).status());
+      auto response = easy.Fetch(server->url("/cookie/show"));
+      ASSERT_OK(response.status());
+      EXPECT_THAT(response->body, HasSubstr(absl::StrCat("n", i, "=", i)));
+    }
   });
+}
+
+class SharingConnectionsTest : public ::testing::TestWithParam<bool> {};
+
+INSTANTIATE_TEST_SUITE_P(Tls, SharingConnectionsTest, ::testing::Bool(),
+                         [](const auto& info) {
+                           return std::string(info.param ? "https" : "http");
+                         });
+
+TEST_P(SharingConnectionsTest, ThreadsOpenAsManyAsTheyNeedAtOnce) {
+  constexpr int kThreads = 8;
+  constexpr int kRequests = 200;
+  const auto server = NewServer(GetParam());
+  const auto share = NewShare(LockData::kConnect);
+  RunThreads(kThreads, [&](int) {
+    Easy easy = NewEasy(*share);
+    if (GetParam()) {
+      ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+    }
+    for (int i = 0; i < kRequests; ++i) {
+      EXPECT_OK(easy.Fetch(server->url("/")).status());
+    }
+  });
+  EXPECT_EQ(server->counts().requests, kThreads * kRequests);
+  EXPECT_LE(server->counts().connections, kThreads);
+}
+
+// CURLOPT_PIPEWAIT waits for a connection that another thread is opening, and
+// of which that thread's multi handle alone would hear: for ever. It is turned
+// off.
+TEST_P(SharingConnectionsTest, NobodyWaitsForAConnectionOfAnother) {
+  constexpr int kThreads = 8;
+  const auto server = NewServer(GetParam());
+  for (int round = 0; round < 5; ++round) {
+    const auto share = NewShare(LockData::kConnect);
+    RunThreads(kThreads, [&](int) {
+      auto easy = Easy::Create();
+      ASSERT_OK(easy.status());
+      ASSERT_OK(easy->SetOption<CURLOPT_PIPEWAIT>(true));
+      ASSERT_OK(easy->SetTimeout(absl::Seconds(20)));
+      if (GetParam()) {
+        ASSERT_OK(easy->SetCaCertificates(server->ca_pem()));
+      }
+      ASSERT_OK(easy->Attach(*share));
+      EXPECT_OK(easy->Fetch(server->url("/delay?ms=5")).status());
+      EXPECT_THAT(easy->SetOption<CURLOPT_PIPEWAIT>(true),
+                  StatusIs(absl::StatusCode::kFailedPrecondition));
+      EXPECT_OK(easy->SetOption<CURLOPT_PIPEWAIT>(false));
+    });
+  }
+}
+
+// The handle that opened it has gone; another thread's takes it over.
+TEST_P(SharingConnectionsTest, AConnectionOutlivesItsHandle) {
+  const auto server = NewServer(GetParam());
+  const auto share = NewShare(LockData::kConnect);
+  for (int i = 0; i < 4; ++i) {
+    std::thread([&] {
+      Easy easy = NewEasy(*share);
+      if (GetParam()) {
+        ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+      }
+      auto response = easy.Fetch(server->url("/"));
+      ASSERT_OK(response.status());
+      EXPECT_EQ(response->connection_reused, i > 0);
+    }).join();
+  }
+  EXPECT_EQ(server->counts().connections, 1);
+}
+
+TEST_P(SharingConnectionsTest, OneThatTheServerClosedIsNoticed) {
+  HttpServerOptions options;
+  options.tls = GetParam();
+  options.keep_alive = absl::Seconds(1);
+  const auto server = HttpServer::Start(options);
+  const auto other = NewServer(/*tls=*/false);
+  ASSERT_OK(server.status());
+  const auto share = NewShare(LockData::kConnect);
+  for (int i = 0; i < 2; ++i) {
+    Easy easy = NewEasy(*share);
+    if (GetParam()) {
+      ASSERT_OK(easy.SetCaCertificates((*server)->ca_pem()));
+    }
+    EXPECT_OK(easy.Fetch((*server)->url("/")).status());
+    // Longer than the server keeps it.
+    EXPECT_OK(NewEasy(*share).Fetch(other->url("/delay?ms=1500")).status());
+  }
+  EXPECT_EQ((*server)->counts().connections, 2);
+  EXPECT_EQ((*server)->counts().requests, 2);
+}
+
+// Learnt on one thread, honoured by all: no request goes out unencrypted.
+TEST(SharingHsts, OneThreadLearnsForAll) {
+  constexpr int kThreads = 8;
+  const auto https = NewServer(/*tls=*/true);
+  const auto http = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kHsts);
+  const auto fetch = [&](absl::string_view url) {
+    Easy easy = NewEasy(*share);
+    EXPECT_OK(easy.SetCaCertificates(https->ca_pem()));
+    EXPECT_OK(easy.SetOption<CURLOPT_CONNECT_TO>(
+        {absl::StrCat("a.curlshare.test:443:127.0.0.1:", https->port()),
+         absl::StrCat("a.curlshare.test:80:127.0.0.1:", http->port())}));
+    EXPECT_OK(easy.Fetch(url).status());
+  };
+  fetch("http://a.curlshare.test/");
+  EXPECT_EQ(http->counts().requests, 1);
+  std::thread([&] {
+    fetch("https://a.curlshare.test/hsts?max_age=1000");
+  }).join();
+  RunThreads(kThreads, [&](int) { fetch("http://a.curlshare.test/"); });
+  EXPECT_EQ(http->counts().requests, 1);
+  EXPECT_EQ(https->counts().requests, 1 + kThreads);
+  // And unlearnt.
+  std::thread([&] { fetch("https://a.curlshare.test/hsts?max_age=0"); }).join();
+  fetch("http://a.curlshare.test/");
+  EXPECT_EQ(http->counts().requests, 2);
 }
 
 // Each kind alone: transfers take its lock, that of the share, and no other.
 TEST(SharingLocks, TakeTheLockOfEachSharedKindAndNoOther) {
   const auto server = NewServer(/*tls=*/true);
-  for (LockData kind : DefaultLockData()) {
+  const std::string hsts_file = ::testing::TempDir() + "/hsts";
+  std::ofstream(hsts_file) << "a.test \"unlimited\"\n";
+  for (LockData kind : LockDataSet::Available()) {
     auto recorder = std::make_shared<LockRecorder>();
     ShareOptions options;
     options.lock_data = kind;
@@ -160,6 +320,8 @@ TEST(SharingLocks, TakeTheLockOfEachSharedKindAndNoOther) {
       // The Public Suffix List is asked about cookies with a domain.
       ASSERT_OK(easy->SetOption<CURLOPT_COOKIELIST>(
           "Set-Cookie: a=b; domain=localhost; path=/"));
+      // The lock of HSTS is taken to load a file, and not otherwise.
+      ASSERT_OK(easy->SetOption<CURLOPT_HSTS>(hsts_file));
       for (int i = 0; i < 2; ++i) {
         ASSERT_OK(easy->SetOption<CURLOPT_FORBID_REUSE>(true));
         EXPECT_OK(easy->Fetch(server->url("/cookie/set?name=c&value=1&domain=1",

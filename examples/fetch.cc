@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -52,6 +53,7 @@ struct Arguments {
   std::string ca_file;
   std::string connections = "new";
   std::string lock_data = "default";
+  std::string concurrency = "auto";
   double timeout_seconds = 30;
   bool json = false;
 };
@@ -155,6 +157,15 @@ int Run(const Arguments& arguments) {
                   absl::StrCat("--lock_data: ", kinds.status().message()));
     }
     share_options.lock_data = *kinds;
+    if (absl::EqualsIgnoreCase(arguments.lock_data, "all")) {
+      share_options.lock_data = LockDataSet::Available();
+    }
+  }
+  for (Concurrency concurrency :
+       {Concurrency::kAuto, Concurrency::kGated, Concurrency::kUnchecked}) {
+    if (arguments.concurrency == ConcurrencyName(concurrency)) {
+      share_options.concurrency = concurrency;
+    }
   }
 
   InterruptWaiter interrupt;  // before there is another thread
@@ -164,6 +175,7 @@ int Run(const Arguments& arguments) {
                 absl::StrCat("--lock_data: ", share.status().message()));
   }
   report.lock_data = (*share)->lock_data();
+  report.gated = (*share)->gated();
 
   std::unique_ptr<HttpServer> server;
   if (options.urls.empty()) {
@@ -217,7 +229,8 @@ int Run(const Arguments& arguments) {
 
 int Main(int argc, char** argv) {
   // `bazel run` starts programs elsewhere than where it was called.
-  if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");
+  // No other thread runs yet.
+  if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");  // NOLINT
       directory != nullptr && chdir(directory) != 0) {
     return Fail(kExitFailed, absl::StrCat("cannot go to ", directory));
   }
@@ -243,9 +256,15 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"new", "kept"}))
       ->capture_default_str();
   app.add_option("--lock_data", arguments.lock_data,
-                 "Kinds of data to share: 'default', 'none', or names "
-                 "separated by commas: " +
+                 "Kinds of data to share: 'default', 'all' that this libcurl "
+                 "has, 'none', or names separated by commas: " +
                      LockDataSet::All().ToString())
+      ->capture_default_str();
+  app.add_option(
+         "--concurrency", arguments.concurrency,
+         "'auto': behind a gate where a kind needs it; 'gated': always; "
+         "'unchecked': never, which can crash")
+      ->check(CLI::IsMember({"auto", "gated", "unchecked"}))
       ->capture_default_str();
   app.add_option("--timeout", arguments.timeout_seconds,
                  "Longest time for a request, in seconds")

@@ -19,7 +19,6 @@
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/curl_status.h"
-#include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 
 namespace curlshare::examples {
@@ -80,12 +79,6 @@ absl::Status Job::NewHandle(Worker& worker) {
   auto easy = std::make_unique<Easy>(*std::move(created));
   if (share_ != nullptr) {
     if (absl::Status s = easy->Attach(*share_); !s.ok()) return s;
-    // Without it the handle ignores cookies, shared ones too.
-    if (share_->lock_data().Contains(LockData::kCookie)) {
-      if (absl::Status s = easy->SetOption<CURLOPT_COOKIEFILE>(""); !s.ok()) {
-        return s;
-      }
-    }
   }
   if (!options_.ca_pem.empty()) {
     if (absl::Status s = easy->SetCaCertificates(options_.ca_pem); !s.ok()) {

@@ -18,7 +18,6 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
-#include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 
 namespace curlshare::examples {

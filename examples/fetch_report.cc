@@ -17,14 +17,15 @@
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/testing/table.h"
 #include "ftxui/dom/elements.hpp"
-#include "ftxui/dom/table.hpp"
 #include "ftxui/screen/screen.hpp"
 #include "nlohmann/json.hpp"
 
 namespace curlshare::examples {
 namespace {
 
+using ::curlshare::testing::DrawTable;
 using Json = nlohmann::ordered_json;
 using Rows = std::vector<std::vector<std::string>>;
 
@@ -33,18 +34,6 @@ std::string Draw(ftxui::Element element) {
   ftxui::Screen screen(size.dimx, size.dimy);
   ftxui::Render(screen, element);
   return absl::StrReplaceAll(screen.ToString(), {{"\r", ""}});
-}
-
-std::string DrawTable(Rows rows) {
-  for (auto& row : rows) {
-    for (std::string& cell : row) cell = absl::StrCat(" ", cell, " ");
-  }
-  ftxui::Table table(std::move(rows));
-  table.SelectAll().Border(ftxui::LIGHT);
-  table.SelectAll().SeparatorVertical(ftxui::LIGHT);
-  table.SelectRow(0).Border(ftxui::LIGHT);
-  table.SelectRectangle(1, -1, 0, -1).DecorateCells(ftxui::align_right);
-  return absl::StrCat(Draw(table.Render()), "\n");
 }
 
 std::string Optional(const std::optional<int64_t>& number) {
@@ -110,10 +99,12 @@ std::string ToTable(const Report& report) {
   add_column("without share", report.unshared);
   add_column("with share", report.shared);
   std::string text = absl::StrFormat(
-      "libcurl %s, %d threads, %s, sharing %s\n%s", RunningLibcurl().version,
+      "libcurl %s, %d threads, %s, sharing %s%s\n%s", RunningLibcurl().version,
       report.options.threads,
-      report.options.new_connections ? "new connections" : "kept connections",
-      report.lock_data.ToString(), DrawTable(std::move(rows)));
+      report.options.new_connections ? "a new handle for each request"
+                                     : "kept connections",
+      report.lock_data.ToString(), report.gated ? " behind a gate" : "",
+      DrawTable(std::move(rows)));
   for (const auto& [title, result] :
        {std::make_pair("without share", report.unshared),
         std::make_pair("with share", report.shared)}) {
@@ -126,6 +117,9 @@ std::string ToTable(const Report& report) {
   if (report.shared.has_value()) {
     Rows locks = {{"lock", "taken", "contended", "waited", "longest wait"},
                   LockRow("share", report.share_stats.share_lock)};
+    if (report.gated) {
+      locks.insert(locks.begin() + 1, LockRow("gate", report.share_stats.gate));
+    }
     for (LockData kind : report.lock_data) {
       locks.push_back(
           LockRow(LockDataName(kind), report.share_stats.lock(kind)));
@@ -142,6 +136,7 @@ std::string ToJson(const Report& report) {
   Json json;
   json["libcurl"] = RunningLibcurl().version;
   json["lock_data"] = report.lock_data.ToString();
+  json["gated"] = report.gated;
   json["threads"] = report.options.threads;
   json["requests"] = report.options.requests;
   json["connections"] = report.options.new_connections ? "new" : "kept";
@@ -154,6 +149,8 @@ std::string ToJson(const Report& report) {
   if (report.shared.has_value()) {
     Json& shared = json["modes"]["shared"];
     shared = ToJson(*report.shared);
+    shared["locks"]["gate"] =
+        report.gated ? ToJson(report.share_stats.gate) : Json();
     shared["locks"]["share"] = ToJson(report.share_stats.share_lock);
     for (LockData kind : report.lock_data) {
       shared["locks"][std::string(LockDataName(kind))] =

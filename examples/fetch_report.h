@@ -15,6 +15,7 @@ namespace curlshare::examples {
 struct Report {
   JobOptions options;
   LockDataSet lock_data;
+  bool gated = false;              // the share
   bool counted_by_server = false;  // connections and TLS; else by the client
   bool interrupted = false;
   std::optional<JobResult> unshared;

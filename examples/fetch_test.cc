@@ -198,6 +198,7 @@ TEST(Fetch, RefusesBadArguments) {
       {"--requests=-1", "--requests"},
       {"--connections=some", "--connections"},
       {"--lock_data=cookies", "'cookies' is no kind of data"},
+      {"--concurrency=some", "--concurrency"},
       {"--timeout=0", "--timeout"},
       {"--file=/no/such/file", "cannot read /no/such/file"},
       {"--file=" + empty, "holds no URL"},
@@ -212,10 +213,33 @@ TEST(Fetch, RefusesBadArguments) {
   }
 }
 
-TEST(Fetch, RefusesKindsThatAreNotSafeHere) {
-  const auto result = Fetch({"--lock_data=connect"});
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("connect is not safe"));
+// Handles come and go; their connections stay in the share.
+TEST(Fetch, SharesEveryKindBehindAGate) {
+  const auto result = Fetch({"--json", "--lock_data=all", "--threads=4",
+                             "--requests=80", "--connections=kept"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["gated"], true);
+  EXPECT_EQ(json["lock_data"], LockDataSet::Available().ToString());
+  const auto& shared = json["modes"]["shared"];
+  EXPECT_EQ(shared["requests_ok"], 80);
+  EXPECT_LE(shared["connections"], 4);
+  EXPECT_GT(shared["locks"]["gate"]["taken"], 80);
+  const auto table = Fetch(
+      {"--lock_data=cookie,connect", "--requests=20", "--concurrency=gated"});
+  ASSERT_EQ(table.exit_code, 0) << table.err;
+  EXPECT_THAT(table.out,
+              AllOf(HasSubstr("sharing cookie,connect behind a gate"),
+                    HasSubstr("│ gate ")));
+}
+
+TEST(Fetch, RunsWithoutAGateIfTold) {
+  const auto result = Fetch({"--json", "--lock_data=connect", "--threads=1",
+                             "--requests=5", "--concurrency=unchecked"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out);
+  EXPECT_EQ(json["gated"], false);
+  EXPECT_TRUE(json["modes"]["shared"]["locks"]["gate"].is_null());
 }
 
 TEST(Fetch, Helps) {

@@ -62,6 +62,12 @@ absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
       !status.ok()) {
     return status;
   }
+  if (handle_->gated()) {
+    handle_->Leave();
+    return absl::FailedPreconditionError(
+        "the share is gated: a transfer of your own would keep every other "
+        "thread out of it; use Attachment::Perform()");
+  }
   Transfer transfer(handle_, options.install_progress_function);
   if (options.install_progress_function) {
     absl::Status status =

@@ -27,6 +27,11 @@
 //     curl_multi_remove_handle.
 //  2. CURLOPT_SHARE is the Attachment's alone.
 //  3. The Attachment goes before curl_easy_cleanup(curl).
+//  4. In a gated share (Share::gated()) a transfer is Perform(): BeginTransfer
+//     refuses, as curl_easy_perform would keep every other thread out until it
+//     is done. A Use keeps them out, too: keep it short. CURLOPT_HSTS_CTRL 0
+//     must not be set where HSTS is shared: it frees the share's list; nor
+//     CURLOPT_PIPEWAIT where connections are: it waits for ever.
 // The easy/ package does all of that by itself: prefer it for new code.
 #ifndef CURLSHARE_SHARE_ATTACHMENT_H_
 #define CURLSHARE_SHARE_ATTACHMENT_H_
@@ -93,7 +98,8 @@ class Attachment {
   absl::Status Perform();
 
   // Brackets a transfer that you run yourself: a close waits for its end. Must
-  // end on the thread that began it. Errors as Perform(), before it starts.
+  // end on the thread that began it. Errors as Perform(), before it starts;
+  // kFailedPrecondition in a gated share: use Perform() there.
   absl::StatusOr<Transfer> BeginTransfer(TransferOptions options = {});
 
   // Ends the transfer in progress: true if there was one. Safe to call from

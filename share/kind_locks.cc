@@ -34,7 +34,7 @@ void Add(std::atomic<T>& figure, T by) {
 
 }  // namespace
 
-KindLocks::Slot* KindLocks::Find(curl_lock_data kind) {
+KindLocks::Slot* KindLocks::Find(const curl_lock_data& kind) {
   // Not a cast: to read a number that the enumeration has no room for is
   // undefined, and a compiler may take the check below for superfluous.
   std::underlying_type_t<curl_lock_data> index;

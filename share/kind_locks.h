@@ -129,7 +129,8 @@ class KindLocks {
   static_assert(sizeof(Slot) == ABSL_CACHELINE_SIZE,
                 "neighbouring kinds must not share a cache line");
 
-  Slot* Find(curl_lock_data kind);
+  // By reference, as what libcurl passes may be no value of the enumeration.
+  Slot* Find(const curl_lock_data& kind);
 
   const std::shared_ptr<LockObserver> observer_;
   std::array<Slot, kSlots> slots_;

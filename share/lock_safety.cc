@@ -1,7 +1,10 @@
 #include "curlshare/share/lock_safety.h"
 
 #include <cstdint>
+#include <string>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
@@ -26,10 +29,9 @@ constexpr LockSafetyRow kTable[] = {
      "a request reads cookies of the shared jar after it has let go of the "
      "lock: use after free",
      "curl issues 16838 and 17774"},
-    {LockData::kCookie, LibcurlVersion(8, 16, 0), kOpen, true,
-     "the jar is read and written under the COOKIE lock; libcurl's "
-     "documentation still disclaims it",
-     "lib/cookie.c, lib/http.c; curl issue 17774"},
+    {LockData::kCookie, LibcurlVersion(8, 16, 0), kOpen, false,
+     "no race is known, but libcurl's documentation still disclaims it",
+     "CURL_LOCK_DATA_COOKIE in curl_share_setopt(3)"},
 
     {LockData::kDns, kFirst, Before(8, 16), true,
      "the cache is read and written under the DNS lock", "lib/hostip.c"},
@@ -84,6 +86,48 @@ LockDataSet ConcurrentSafeKinds(uint32_t version) {
 LockDataSet DefaultLockData() {
   return ConcurrentSafeKinds(RunningLibcurl().version_num) &
          LockDataSet::Available();
+}
+
+std::string LockSafetyTableMarkdown() {
+  const auto name = [](uint32_t version) {
+    return absl::StrCat(version >> 16, ".", version >> 8 & 0xff);
+  };
+  std::string text =
+      "| kind | libcurl | needs | because | source |\n|---|---|---|---|---|\n";
+  for (const LockSafetyRow& row : kTable) {
+    absl::StrAppend(
+        &text, "| ", LockDataName(row.kind), " | ", name(row.first),
+        row.last == kOpen ? " and later" : absl::StrCat(" - ", name(row.last)),
+        " | ", row.locks_suffice ? "locks" : "**the gate**", " | ", row.reason,
+        " | ", row.source, " |\n");
+  }
+  return text;
+}
+
+absl::string_view ConcurrencyName(Concurrency concurrency) {
+  switch (concurrency) {
+    case Concurrency::kAuto:
+      return "auto";
+    case Concurrency::kGated:
+      return "gated";
+    case Concurrency::kUnchecked:
+      return "unchecked";
+  }
+  return "invalid";
+}
+
+bool NeedsGate(LockDataSet kinds, Concurrency concurrency) {
+  switch (concurrency) {
+    case Concurrency::kGated:
+      return true;
+    case Concurrency::kUnchecked:
+      return false;
+    case Concurrency::kAuto:
+      break;
+  }
+  static const LockDataSet safe =
+      ConcurrentSafeKinds(RunningLibcurl().version_num);
+  return !safe.ContainsAll(kinds);
 }
 
 }  // namespace curlshare

@@ -1,6 +1,9 @@
 #include "curlshare/share/lock_safety.h"
 
 #include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <string>
 
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
@@ -24,12 +27,12 @@ TEST(LockSafety, KnowsTheKindsThatAreSafeOnEachVersion) {
       {LibcurlVersion(8, 11, 0), kDnsPsl | kSsl},
       {LibcurlVersion(8, 14, 1), kDnsPsl | kSsl},
       {LibcurlVersion(8, 15, 0), kDnsPsl | kSsl},
-      {LibcurlVersion(8, 16, 0), kSsl | kCookie | LockData::kPsl},
-      {LibcurlVersion(8, 19, 0), kSsl | kCookie | LockData::kPsl},
-      {LibcurlVersion(8, 20, 0), kDnsPsl | kSsl | kCookie},
-      {LibcurlVersion(8, 21, 0), kDnsPsl | kSsl | kCookie},
+      {LibcurlVersion(8, 16, 0), kSsl | LockData::kPsl},
+      {LibcurlVersion(8, 19, 0), kSsl | LockData::kPsl},
+      {LibcurlVersion(8, 20, 0), kDnsPsl | kSsl},
+      {LibcurlVersion(8, 21, 0), kDnsPsl | kSsl},
       // The newest row holds until something newer says otherwise.
-      {LibcurlVersion(9, 0, 0), kDnsPsl | kSsl | kCookie},
+      {LibcurlVersion(9, 0, 0), kDnsPsl | kSsl},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(ConcurrentSafeKinds(c.version), c.safe) << std::hex << c.version;
@@ -57,6 +60,32 @@ TEST(LockSafety, RowsOfAKindFollowEachOtherWithoutGaps) {
     }
     EXPECT_EQ(next, 0u) << LockDataName(kind) << " has no row without an end";
   }
+}
+
+TEST(LockSafety, NeedsAGateWhereAKindDoesUnlessTold) {
+  const LockDataSet safe = ConcurrentSafeKinds(RunningLibcurl().version_num);
+  EXPECT_FALSE(NeedsGate(safe, Concurrency::kAuto));
+  EXPECT_FALSE(NeedsGate({}, Concurrency::kAuto));
+  for (LockData kind : LockDataSet::All() - safe) {
+    EXPECT_TRUE(NeedsGate(safe | kind, Concurrency::kAuto));
+  }
+  EXPECT_TRUE(NeedsGate({}, Concurrency::kGated));
+  EXPECT_FALSE(NeedsGate(LockDataSet::All(), Concurrency::kUnchecked));
+}
+
+TEST(LockSafety, NamesTheConcurrency) {
+  EXPECT_EQ(ConcurrencyName(Concurrency::kAuto), "auto");
+  EXPECT_EQ(ConcurrencyName(Concurrency::kGated), "gated");
+  EXPECT_EQ(ConcurrencyName(Concurrency::kUnchecked), "unchecked");
+  EXPECT_EQ(ConcurrencyName(static_cast<Concurrency>(3)), "invalid");
+}
+
+// README.md shows the table that is in force: replace it by what this prints.
+TEST(LockSafety, TheTableOfTheReadmeIsThisOne) {
+  std::ifstream file("README.md");
+  const std::string readme(std::istreambuf_iterator<char>(file), {});
+  EXPECT_NE(readme.find(LockSafetyTableMarkdown()), readme.npos)
+      << LockSafetyTableMarkdown();
 }
 
 TEST(LockSafety, DefaultIsWhatIsSafeAndAvailable) {

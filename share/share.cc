@@ -23,7 +23,7 @@
 namespace curlshare {
 namespace {
 
-// Whether `kinds` can be shared between threads here, all of them.
+// Whether the running libcurl can share `kinds`, all of them.
 absl::Status CheckKinds(LockDataSet kinds) {
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
   const LibcurlInfo& libcurl = RunningLibcurl();
@@ -33,12 +33,6 @@ absl::Status CheckKinds(LockDataSet kinds) {
                                                  " was built without ", missing,
                                                  ": it cannot be shared"));
   }
-  for (LockData kind : kinds - ConcurrentSafeKinds(libcurl.version_num)) {
-    const LockSafetyRow& row = LockSafety(kind, libcurl.version_num);
-    return absl::UnimplementedError(absl::StrCat(
-        LockDataName(kind), " is not safe to share between threads on libcurl ",
-        libcurl.version, ": ", row.reason, " (", row.source, ")"));
-  }
   return absl::OkStatus();
 }
 
@@ -47,18 +41,21 @@ absl::Status CheckKinds(LockDataSet kinds) {
 std::string ShareOptions::ToString() const {
   return absl::StrCat(
       "lock_data=", lock_data.has_value() ? lock_data->ToString() : "default",
+      " concurrency=", ConcurrencyName(concurrency),
       " detach_on_close=", detach_on_close ? "true" : "false");
 }
 
 std::string ShareStats::ToString() const {
-  std::string text = absl::StrCat("sharing ", lock_data, ", ", attached,
-                                  " attached", closed ? ", closed" : "");
+  std::string text =
+      absl::StrCat("sharing ", lock_data, ", ", attached, " attached",
+                   gated ? ", gated" : "", closed ? ", closed" : "");
   if (dropped_unlocks > 0) {
     absl::StrAppend(&text, ", ", dropped_unlocks, " unlocks dropped");
   }
   if (unknown_kinds > 0) {
     absl::StrAppend(&text, ", ", unknown_kinds, " calls for unknown kinds");
   }
+  if (gate.taken > 0) absl::StrAppend(&text, "\n  gate: ", gate);
   absl::StrAppend(&text, "\n  share: ", share_lock);
   for (LockData kind : LockDataSet::All()) {
     if (lock(kind).taken > 0) {
@@ -73,6 +70,10 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
   if (absl::Status status = CheckKinds(*options.lock_data); !status.ok()) {
     return status;
   }
+  if (ConcurrencyName(options.concurrency) == "invalid") {
+    return absl::InvalidArgumentError(
+        "ShareOptions::concurrency is none of the enumerators");
+  }
   auto locks = std::make_shared<KindLocks>(options.lock_observer);
   absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
       ShareHandle::Create(*options.lock_data, locks);
@@ -85,8 +86,8 @@ Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
              std::shared_ptr<const ShareHandle> handle)
     : options_(std::move(options)),
       core_(std::make_shared<internal::ShareCore>(
-          this, options_.detach_on_close, std::move(locks),
-          std::move(handle))) {}
+          this, options_.detach_on_close, options_.concurrency,
+          std::move(locks), std::move(handle))) {}
 
 Share::~Share() { core_->Abandon(); }
 
@@ -124,6 +125,8 @@ ShareStats Share::stats() const {
     stats.locks[static_cast<size_t>(kind)] =
         locks.stats(static_cast<curl_lock_data>(kind));
   }
+  stats.gate = core_->gate_stats();
+  stats.gated = core_->gated();
   stats.lock_data = core_->kinds();
   stats.attached = core_->attached();
   stats.closed = core_->closed();

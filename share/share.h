@@ -65,6 +65,7 @@
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
 
 namespace curlshare {
 
@@ -75,6 +76,10 @@ struct ShareOptions {
   // libcurl has and that is safe to use from several threads on it. A set may
   // be empty: see Share::Enable.
   std::optional<LockDataSet> lock_data;
+
+  // Whether one thread at a time is inside libcurl with this share; see
+  // lock_safety.h. By default where the kinds need it on the running libcurl.
+  Concurrency concurrency = Concurrency::kAuto;
 
   // What Close does while handles are attached. true: takes them out, waiting
   // for those in transfer. false ("strict"): returns kFailedPrecondition with
@@ -103,6 +108,8 @@ struct ShareStats {
     return locks[static_cast<size_t>(kind)];
   }
 
+  KindLockStats gate;     // all zero for a share that never was gated
+  bool gated = false;     // now
   LockDataSet lock_data;  // what is shared now
   size_t attached = 0;    // handles attached now
   bool closed = false;
@@ -133,9 +140,9 @@ struct ShareStats {
 class Share {
  public:
   // kUnimplemented where the running libcurl lacks a kind that
-  // options.lock_data asks for, or where that kind is not safe to use from
-  // several threads on the running libcurl (the message says which and why;
-  // see lock_safety.h); kResourceExhausted when out of memory.
+  // options.lock_data asks for (the message says which); kInvalidArgument for
+  // an options.concurrency that is none of the enumerators;
+  // kResourceExhausted when out of memory.
   static absl::StatusOr<std::unique_ptr<Share>> Create(
       ShareOptions options = {});
 
@@ -150,7 +157,8 @@ class Share {
   ~Share();
 
   // Puts `curl` into the share. Its own cookies and HSTS entries are lost, as
-  // CURLOPT_SHARE says; cookies need its cookie engine (CURLOPT_COOKIEFILE "").
+  // CURLOPT_SHARE says. Where cookies are shared its cookie engine is turned on
+  // (CURLOPT_COOKIEFILE ""), and stays so.
   // `curl` is not owned and must outlive the Attachment; from here on the
   // rules of attachment.h apply to it.
   //
@@ -195,6 +203,8 @@ class Share {
 
   // What is shared; nothing once closed.
   LockDataSet lock_data() const { return core_->kinds(); }
+  // Whether it has a gate; false once closed. Changes with Enable and Disable.
+  bool gated() const { return core_->gated(); }
   // The number of handles attached.
   size_t attached() const { return core_->attached(); }
   // True once closed for good: nothing attached, the CURLSH freed.

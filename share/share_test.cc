@@ -74,20 +74,112 @@ TEST_F(ShareTest, SharesTheKindsThatItIsTold) {
   EXPECT_TRUE(NewShare(options)->lock_data().empty());
 }
 
-TEST_F(ShareTest, RefusesKindsThatRaceOnThisLibcurlAndSaysWhy) {
-  const LockDataSet unsafe = LockDataSet::Available() -
-                             ConcurrentSafeKinds(RunningLibcurl().version_num);
-  EXPECT_TRUE(unsafe.Contains(LockData::kConnect));
-  for (LockData kind : unsafe) {
+TEST_F(ShareTest, IsGatedWhereAKindNeedsItOnThisLibcurl) {
+  EXPECT_FALSE(NewShare()->gated());
+  const LockDataSet safe = ConcurrentSafeKinds(RunningLibcurl().version_num);
+  for (LockData kind : LockDataSet::Available()) {
     ShareOptions options;
-    options.lock_data = DefaultLockData() | kind;
-    EXPECT_THAT(
-        Share::Create(options).status(),
-        StatusIs(absl::StatusCode::kUnimplemented,
-                 AllOf(HasSubstr(LockDataName(kind)),
-                       HasSubstr(RunningLibcurl().version),
-                       HasSubstr("not safe to share between threads"))));
+    options.lock_data = kind;
+    EXPECT_EQ(NewShare(options)->gated(), !safe.Contains(kind))
+        << LockDataName(kind);
   }
+  ShareOptions options;
+  options.lock_data = LockDataSet::Available();
+  const auto all = NewShare(options);
+  EXPECT_TRUE(all->gated());
+  EXPECT_TRUE(all->stats().gated);
+  ASSERT_OK(all->Close());
+  EXPECT_FALSE(all->gated());
+}
+
+TEST_F(ShareTest, IsGatedOrNotAsItIsTold) {
+  ShareOptions options;
+  options.concurrency = Concurrency::kGated;
+  EXPECT_TRUE(NewShare(options)->gated());
+  options.lock_data = LockDataSet();
+  EXPECT_TRUE(NewShare(options)->gated());
+  options.lock_data = LockDataSet::Available();
+  options.concurrency = Concurrency::kUnchecked;
+  EXPECT_FALSE(NewShare(options)->gated());
+  options.concurrency = static_cast<Concurrency>(3);
+  EXPECT_THAT(Share::Create(options).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+// The handle that is attached crosses over at its next transfer.
+TEST_F(ShareTest, BecomesGatedAndUngatedAsItsKindsChange) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_OK(attachment->BeginTransfer().status());
+  ASSERT_OK(share->Enable(LockData::kConnect));
+  EXPECT_TRUE(share->gated());
+  EXPECT_EQ(share->stats().gate.taken, 0u);
+  EXPECT_THAT(attachment->BeginTransfer().status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("Attachment::Perform()")));
+  EXPECT_GT(share->stats().gate.taken, 0u);
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1) << "it did not move";
+  ASSERT_OK(share->Disable(LockData::kConnect));
+  EXPECT_FALSE(share->gated());
+  EXPECT_OK(attachment->BeginTransfer().status());
+  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1) << "it did not move";
+  EXPECT_OK(share->Close());
+}
+
+TEST_F(ShareTest, AUseOfAGatedShareNests) {
+  ShareOptions options;
+  options.concurrency = Concurrency::kGated;
+  const auto share = NewShare(options);
+  const CurlPtr a(curl_easy_init());
+  const CurlPtr b(curl_easy_init());
+  auto attachment_a = share->Attach(a.get());
+  auto attachment_b = share->Attach(b.get());
+  ASSERT_OK(attachment_a.status());
+  ASSERT_OK(attachment_b.status());
+  auto use_a = attachment_a->BeginUse();
+  ASSERT_OK(use_a.status());
+  EXPECT_OK(attachment_a->BeginUse().status());
+  EXPECT_OK(attachment_b->BeginUse().status());
+  EXPECT_OK(attachment_b->Detach());
+}
+
+// Two threads, each inside one gate and waiting for the other's, would wait for
+// each other for ever.
+TEST_F(ShareTest, InsideAGateThatOfAnotherShareIsNotWaitedFor) {
+  ShareOptions options;
+  options.concurrency = Concurrency::kGated;
+  const auto share = NewShare(options);
+  const auto other = NewShare(options);
+  const auto ungated = NewShare();
+  const CurlPtr a(curl_easy_init());
+  const CurlPtr b(curl_easy_init());
+  CurlPtr c(curl_easy_init());
+  const CurlPtr d(curl_easy_init());
+  auto attachment = share->Attach(a.get());
+  auto other_attachment = other->Attach(b.get());
+  auto goes = other->Attach(c.get());
+  ASSERT_OK(attachment.status());
+  ASSERT_OK(other_attachment.status());
+  ASSERT_OK(goes.status());
+  {
+    auto use = attachment->BeginUse();
+    ASSERT_OK(use.status());
+    for (const absl::Status& status :
+         {other_attachment->BeginUse().status(), other_attachment->Detach(),
+          other->Attach(d.get()).status()}) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("gate of another share")));
+    }
+    EXPECT_OK(ungated->Attach(d.get()).status());
+    // What cannot fail does without.
+    goes = Attachment();
+    EXPECT_EQ(other->attached(), 1u);
+    c = nullptr;
+  }
+  EXPECT_OK(other_attachment->BeginUse().status());
+  EXPECT_OK(other->Close());
 }
 
 TEST_F(ShareTest, RefusesKindsThatThisLibcurlLacksAndNamesThem) {
@@ -333,9 +425,15 @@ TEST_F(ShareTest, EnableIsAllOrNothing) {
   ShareOptions options;
   options.lock_data = LockDataSet();
   const auto share = NewShare(options);
-  EXPECT_THAT(share->Enable(DefaultLockData() | LockData::kConnect),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("connect")));
-  EXPECT_TRUE(share->lock_data().empty());
+  const LockDataSet missing = LockDataSet::All() - LockDataSet::Available();
+  if (!missing.empty()) {
+    EXPECT_THAT(share->Enable(LockDataSet::All()),
+                StatusIs(absl::StatusCode::kUnimplemented,
+                         HasSubstr(missing.ToString())));
+    EXPECT_TRUE(share->lock_data().empty());
+  }
+  EXPECT_OK(share->Enable(LockDataSet::Available()));
+  EXPECT_EQ(share->lock_data(), LockDataSet::Available());
 }
 
 TEST_F(ShareTest, EnableOfWhatIsEnabledKeepsTheCurlsh) {
@@ -505,7 +603,7 @@ TEST_F(ShareTest, Prints) {
   auto attachment = share->Attach(curl.get());
   ASSERT_OK(attachment.status());
   EXPECT_EQ(absl::StrCat(ShareOptions()),
-            "lock_data=default detach_on_close=true");
+            "lock_data=default concurrency=auto detach_on_close=true");
   EXPECT_THAT(absl::StrCat(share->options()),
               HasSubstr(DefaultLockData().ToString()));
   const ShareStats stats = share->stats();

@@ -67,7 +67,7 @@ absl::StatusOr<SelfSignedCertificate> Make() {
   }
   X509_NAME* const name = X509_get_subject_name(x509);
   constexpr unsigned char kName[] = "curl_share test server";
-  constexpr long kDay = 24 * 60 * 60;
+  constexpr long kDay = 24L * 60 * 60;
   if (X509_set_version(x509, X509_VERSION_3) != 1 ||
       ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial) != 1 ||
       // An hour ago, for clocks that are late.

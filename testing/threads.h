@@ -18,13 +18,12 @@ namespace curlshare::testing {
 // before all have been started; returns when all have returned. What they did
 // happens before that.
 inline void RunThreads(int count, absl::FunctionRef<void(int)> body) {
-  // The last one out deletes it, as absl::Barrier wants it.
-  auto* const start = new absl::Barrier(count);
+  absl::Barrier start(count);  // outlives those who wait at it: see below
   std::vector<std::thread> threads;
   threads.reserve(count);
   for (int i = 0; i < count; ++i) {
-    threads.emplace_back([start, body, i] {
-      if (start->Block()) delete start;
+    threads.emplace_back([&start, body, i] {
+      start.Block();
       body(i);
     });
   }

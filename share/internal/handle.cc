@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -9,12 +11,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
+#include "curlshare/share/lock_data.h"
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
@@ -37,20 +41,63 @@ absl::Status LockHeldError() {
       "of a share can be used from it");
 }
 
+absl::Status AlreadyAttached(absl::string_view share) {
+  return absl::AlreadyExistsError(absl::StrCat(
+      "the handle is attached to ", share, " already; detach it first"));
+}
+
 }  // namespace
 
 Handle::~Handle() = default;
 
-absl::Status Handle::Enter(Mode mode) {
-  const ThreadToken me = ThisThreadToken();
-  bool prepare = false;
-  {
-    absl::MutexLock lock(&mu_);
-    if (KindLocks::ThisThreadHoldsAny() &&
-        (share_ != nullptr || mode == Mode::kChange)) {
-      return LockHeldError();
+Handle::Admission Handle::Admit(Mode mode, bool release,
+                                absl::Status& refusal) {
+  std::shared_ptr<ShareCore> gate;
+  while (true) {
+    std::shared_ptr<ShareCore> needed;
+    {
+      absl::MutexLock lock(&mu_);
+      // Of another thread it is known at once; of this one, no gate is needed.
+      if (holder_ == ThisThreadToken()) return Admission::kNested;
+      if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
+        mu_.Await(absl::Condition(this, &Handle::IsFree));
+      }
+      if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
+        BecomeHolder(mode);
+        gate_ = std::move(gate);
+        return Admission::kHolder;
+      }
+      if (mode_ != Mode::kTransfer && GateFor(mode) != nullptr) needed = share_;
     }
-    if (holder_ == me) {
+    // In a transfer, or the share has changed meanwhile.
+    if (gate != nullptr) gate->LeaveGate();
+    if (needed == nullptr) {
+      if (gate == nullptr) return Admission::kBusy;
+      gate = nullptr;
+      continue;
+    }
+    gate = std::move(needed);
+    refusal = gate->EnterGate();
+    if (!refusal.ok() && !(release && gate->TryEnterGate())) {
+      return Admission::kForeignGate;
+    }
+  }
+}
+
+absl::Status Handle::Enter(Mode mode) {
+  if (KindLocks::ThisThreadHoldsAny() &&
+      (mode == Mode::kChange || share() != nullptr)) {
+    return LockHeldError();
+  }
+  absl::Status refusal;
+  switch (Admit(mode, /*release=*/false, refusal)) {
+    case Admission::kBusy:
+      return absl::FailedPreconditionError(
+          "the handle is in transfer on another thread");
+    case Admission::kForeignGate:
+      return refusal;
+    case Admission::kNested: {
+      absl::MutexLock lock(&mu_);
       if (mode != Mode::kUse) {
         return absl::FailedPreconditionError(
             mode_ == Mode::kTransfer
@@ -60,26 +107,32 @@ absl::Status Handle::Enter(Mode mode) {
       ++depth_;
       return absl::OkStatus();
     }
-    mu_.Await(absl::Condition(this, &Handle::IsFree));
-    if (holder_ != nullptr) {
-      return absl::FailedPreconditionError(
-          "the handle is in transfer on another thread");
-    }
-    BecomeHolder(mode);
-    if (mode == Mode::kTransfer) {
-      cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
-      prepare = share_ != nullptr && share_->epoch() != epoch_;
-    }
+    case Admission::kHolder:
+      break;
+  }
+  if (mode != Mode::kTransfer) return absl::OkStatus();
+  bool prepare = false;
+  {
+    absl::MutexLock lock(&mu_);
+    cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
+    prepare = share_ != nullptr && share_->epoch() != epoch_;
   }
   if (!prepare) return absl::OkStatus();
   absl::Status status = PrepareTransfer();
-  if (!status.ok()) Leave();
+  if (!status.ok()) {
+    Leave();
+  } else if (gate_ != nullptr && !gated()) {
+    // It was for the move alone.
+    gate_->LeaveGate();
+    gate_ = nullptr;
+  }
   return status;
 }
 
 void Handle::Leave() {
   // Whatever is released below may hold the last reference on this.
   std::shared_ptr<Handle> self;
+  std::shared_ptr<ShareCore> gate;
   while (true) {
     bool release = false;
     {
@@ -89,6 +142,7 @@ void Handle::Leave() {
         return;
       }
       if (!release_requested_ && !ShareIsClosing()) {
+        gate = std::move(gate_);
         BecomeIdle();
         break;
       }
@@ -104,20 +158,39 @@ void Handle::Leave() {
       // next Leave tries again.
       absl::MutexLock lock(&mu_);
       if (release_requested_) continue;
+      gate = std::move(gate_);
       BecomeIdle();
       break;
     }
   }
+  if (gate != nullptr) gate->LeaveGate();
+  ReleaseDeferred();
+}
+
+void Handle::ReleaseDeferred() {
   ThisThread& thread = GetThisThread();
-  if (thread.deferred != nullptr && thread.kind_locks_held == 0) {
-    auto* deferred = static_cast<Deferred*>(thread.deferred);
-    thread.deferred = nullptr;
-    while (deferred != nullptr) {
-      const std::unique_ptr<Deferred> first(deferred);
-      deferred = first->next;
-      first->handle->Release();
-    }
+  if (thread.deferred == nullptr || thread.kind_locks_held > 0 ||
+      thread.gates_held > 0) {
+    return;
   }
+  auto* deferred = static_cast<Deferred*>(thread.deferred);
+  thread.deferred = nullptr;
+  while (deferred != nullptr) {
+    const std::unique_ptr<Deferred> first(deferred);
+    deferred = first->next;
+    first->handle->Release();
+  }
+}
+
+void Handle::Defer() {
+  ThisThread& thread = GetThisThread();
+  thread.deferred =
+      new Deferred{shared_from_this(), static_cast<Deferred*>(thread.deferred)};
+}
+
+bool Handle::gated() const {
+  absl::MutexLock lock(&mu_);
+  return gated_;
 }
 
 void Handle::BecomeHolder(Mode mode) {
@@ -144,31 +217,71 @@ absl::Status Handle::MoveToNewest(const std::shared_ptr<ShareCore>& share) {
   Generation newest = share->Newest();
   // A close came in between: it will find this handle in transfer.
   if (newest.handle == nullptr) return absl::OkStatus();
+  // The newest has just become gated: the next transfer moves there.
+  if (newest.gated && gate_ == nullptr) return absl::OkStatus();
   const CURLcode code =
       curl_easy_setopt(curl_, CURLOPT_SHARE, newest.handle->get());
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
-  // The old one may be freed here, with no lock held.
+  // The old one may be freed here, with no mutex held.
   generation_ = std::move(newest.handle);
-  absl::MutexLock lock(&mu_);
-  epoch_ = newest.epoch;
+  {
+    absl::MutexLock lock(&mu_);
+    epoch_ = newest.epoch;
+    gated_ = newest.gated;
+  }
+  return PrepareForKinds();
+}
+
+absl::Status Handle::PrepareForKinds() {
+  if (Shares(LockData::kCookie)) {
+    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
+    if (code != CURLE_OK) {
+      return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIEFILE)");
+    }
+  }
+  if (Shares(LockData::kConnect)) {
+    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_PIPEWAIT, 0L);
+    if (code != CURLE_OK) {
+      return EasyStatus(code, "curl_easy_setopt(CURLOPT_PIPEWAIT)");
+    }
+  }
   return absl::OkStatus();
 }
 
+bool Handle::Shares(LockData kind) const {
+  return generation_ != nullptr && generation_->kinds().Contains(kind);
+}
+
 absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
-  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
-  if (const std::shared_ptr<ShareCore> old = this->share(); old != nullptr) {
-    Leave();
-    return absl::AlreadyExistsError(absl::StrCat("the handle is attached to ",
-                                                 old->name(),
-                                                 " already; detach it first"));
+  if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
+  absl::Status status;
+  bool try_again = true;
+  while (try_again) {
+    if (const std::shared_ptr<ShareCore> old = this->share(); old != nullptr) {
+      return AlreadyAttached(old->name());
+    }
+    // The gate comes before the handle; see above.
+    const bool gated = share->gated();
+    if (gated) {
+      status = share->EnterGate();
+      if (!status.ok()) return status;
+    }
+    status = AttachInGate(share, gated, &try_again);
+    if (gated) share->LeaveGate();
   }
+  return status;
+}
+
+absl::Status Handle::AttachInGate(const std::shared_ptr<ShareCore>& share,
+                                  bool in_gate, bool* try_again) {
+  *try_again = false;
+  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
   AttachedHandles& all = AttachedHandles::Get();
   if (const uint64_t id = all.Insert(curl_, share->id()); id != 0) {
     Leave();
-    return absl::AlreadyExistsError(absl::StrCat(
-        "the CURL* is attached to share #", id, " already; detach it first"));
+    return AlreadyAttached(absl::StrCat("share #", id));
   }
   absl::StatusOr<Generation> generation = share->Link(this);
   if (!generation.ok()) {
@@ -176,21 +289,35 @@ absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
     Leave();
     return generation.status();
   }
+  if (generation->gated && !in_gate) {
+    // It has become gated since the caller looked.
+    *try_again = true;
+    generation->handle.reset();
+    all.Erase(curl_);
+    share->Unlink(this);
+    Leave();
+    return absl::OkStatus();
+  }
   {
     absl::MutexLock lock(&mu_);
     share_ = share;
     epoch_ = generation->epoch;
+    gated_ = generation->gated;
   }
   const CURLcode code =
       curl_easy_setopt(curl_, CURLOPT_SHARE, generation->handle->get());
-  if (code == CURLE_OK) {
+  absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  if (status.ok()) {
     generation_ = std::move(generation->handle);
+    status = PrepareForKinds();
+    // What was just attached can be detached.
+    if (!status.ok()) DetachNow().IgnoreError();
   } else {
     generation->handle.reset();
     LeaveShare();
   }
   Leave();
-  return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  return status;
 }
 
 absl::Status Handle::Detach() {
@@ -221,6 +348,7 @@ void Handle::LeaveShare() {
     absl::MutexLock lock(&mu_);
     share = std::move(share_);
     share_ = nullptr;
+    gated_ = false;
   }
   share->Unlink(this);
 }
@@ -230,7 +358,7 @@ std::shared_ptr<ShareCore> Handle::share() const {
   return share_;
 }
 
-void Handle::OnShareClosing(const ShareCore& share, bool cancel) {
+void Handle::OnShareClosing(ShareCore& share, bool cancel) {
   {
     absl::MutexLock lock(&mu_);
     if (share_.get() != &share) return;
@@ -238,6 +366,7 @@ void Handle::OnShareClosing(const ShareCore& share, bool cancel) {
       if (cancel && mode_ == Mode::kTransfer) CancelLocked(Cancelled::kByClose);
       return;
     }
+    if (gated_ && !share.InGate()) return;
     BecomeHolder(Mode::kChange);
   }
   Leave();
@@ -287,32 +416,20 @@ absl::Status Handle::GetMulti(CURLM** multi) {
   if (*multi == nullptr) {
     return MultiStatus(CURLM_OUT_OF_MEMORY, "curl_multi_init");
   }
-  const CURLMcode code =
-      curl_multi_setopt(*multi, CURLMOPT_MAXCONNECTS, max_connects_);
-  if (code != CURLM_OK) {
-    (void)curl_multi_cleanup(*multi);  // Empty, so that it cannot fail.
-    return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
-  }
   absl::MutexLock lock(&mu_);
   multi_ = *multi;
   return absl::OkStatus();
 }
 
-absl::Status Handle::SetMaxConnects(long connections) {
-  CURLM* multi = nullptr;
-  {
-    absl::MutexLock lock(&mu_);
-    multi = multi_;
+absl::Status Handle::ApplyMaxConnects(CURLM* multi) {
+  long wanted = max_connects_;
+  if (Shares(LockData::kConnect)) {
+    wanted = std::max(wanted, static_cast<long>(share()->attached()));
   }
-  if (multi != nullptr) {
-    const CURLMcode code =
-        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, connections);
-    if (code != CURLM_OK) {
-      return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
-    }
-  }
-  max_connects_ = connections;
-  return absl::OkStatus();
+  if (wanted == applied_max_connects_) return absl::OkStatus();
+  const CURLMcode code = curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, wanted);
+  if (code == CURLM_OK) applied_max_connects_ = wanted;
+  return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
 }
 
 absl::Status Handle::Perform() {
@@ -329,13 +446,19 @@ absl::Status Handle::Drive() {
   CURLMcode code = curl_multi_add_handle(multi, curl_);
   if (code != CURLM_OK) return MultiStatus(code, "curl_multi_add_handle");
 
-  const char* call = "curl_multi_perform";
+  absl::Status status;
   bool done = false;
   CURLcode result = CURLE_ABORTED_BY_CALLBACK;  // where it is cancelled
   while (!cancelled()) {
+    // Each time, as the number of handles may have changed.
+    status = ApplyMaxConnects(multi);
+    if (!status.ok()) break;
     int running = 0;
     code = curl_multi_perform(multi, &running);
-    if (code != CURLM_OK) break;
+    if (code != CURLM_OK) {
+      status = MultiStatus(code, "curl_multi_perform");
+      break;
+    }
     if (running == 0) {
       int left = 0;
       while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
@@ -344,12 +467,15 @@ absl::Status Handle::Drive() {
           done = true;
         }
       }
-      if (!done) code = CURLM_INTERNAL_ERROR;
+      if (!done)
+        status = MultiStatus(CURLM_INTERNAL_ERROR, "curl_multi_perform");
       break;
     }
+    const bool paused = gate_ != nullptr && gate_->PauseGate();
     code = curl_multi_poll(multi, nullptr, 0, kPollMilliseconds, nullptr);
+    if (paused) gate_->ResumeGate();
     if (code != CURLM_OK) {
-      call = "curl_multi_poll";
+      status = MultiStatus(code, "curl_multi_poll");
       break;
     }
   }
@@ -362,7 +488,7 @@ absl::Status Handle::Drive() {
   }
   const CURLMcode removed = curl_multi_remove_handle(multi, curl_);
   if (!done) (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, 0L);
-  if (code != CURLM_OK) return MultiStatus(code, call);
+  if (!status.ok()) return status;
   if (removed != CURLM_OK) {
     return MultiStatus(removed, "curl_multi_remove_handle");
   }
@@ -370,21 +496,33 @@ absl::Status Handle::Drive() {
 }
 
 void Handle::Release() {
-  const ThreadToken me = ThisThreadToken();
   if (KindLocks::ThisThreadHoldsAny() && OwnsCurl()) {
-    ThisThread& thread = GetThisThread();
-    thread.deferred = new Deferred{shared_from_this(),
-                                   static_cast<Deferred*>(thread.deferred)};
+    Defer();
     return;
   }
   {
     absl::MutexLock lock(&mu_);
     release_requested_ = true;
-    // The end of this thread's own use, or of the transfer, releases it.
-    if (holder_ == me) return;
-    mu_.Await(absl::Condition(this, &Handle::IsFree));
-    if (holder_ != nullptr) return;
-    BecomeHolder(Mode::kChange);
+  }
+  absl::Status refusal;
+  switch (Admit(Mode::kChange, /*release=*/true, refusal)) {
+    case Admission::kNested:
+    case Admission::kBusy:
+      // The end of the use, or of the transfer, releases it.
+      return;
+    case Admission::kHolder:
+      break;
+    case Admission::kForeignGate:
+      if (OwnsCurl()) {
+        Defer();
+        return;
+      }
+      // The CURL* may be gone when this returns: do without the gate, and so
+      // without libcurl (ReleaseNow).
+      absl::MutexLock lock(&mu_);
+      if (holder_ != nullptr) return;
+      BecomeHolder(Mode::kChange);
+      break;
   }
   Leave();
 }
@@ -403,7 +541,8 @@ void Handle::ReleaseNow() {
     FreeCurl();  // curl_easy_cleanup detaches it.
     if (attached) LeaveShare();
   } else if (attached &&
-             (KindLocks::ThisThreadHoldsAny() || !DetachNow().ok())) {
+             (KindLocks::ThisThreadHoldsAny() ||
+              (gated() && !share()->InGate()) || !DetachNow().ok())) {
     ShareHandle::KeepForever(generation_);
     LeaveShare();
   }

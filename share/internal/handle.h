@@ -21,6 +21,11 @@
 //
 // The wait is for uses alone, which are short. Every Enter that succeeds is
 // followed by one Leave on the same thread.
+//
+// Where the handle is attached to a gated generation (see share_core.h), who
+// becomes its holder is inside the gate first, and until it leaves, but for the
+// poll of a transfer. In that order: who waits for the gate holds nothing that
+// a callback inside may want.
 #ifndef CURLSHARE_SHARE_INTERNAL_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_HANDLE_H_
 
@@ -36,6 +41,7 @@
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/lock_data.h"
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
@@ -69,6 +75,9 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Detach() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Whether it is attached to a gated generation. REQUIRES: as for curl().
+  bool gated() const ABSL_LOCKS_EXCLUDED(mu_);
+
   // A whole transfer, on a multi handle of this handle's own.
   absl::Status Perform() ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -84,12 +93,12 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // The owner has gone. Lets go of the share and, where it is owned, of the
   // CURL*: at once, or when the use or transfer in progress ends. Inside a
   // callback that runs under a share's lock, where detaching could deadlock,
-  // an owned handle waits for that thread's next Leave.
+  // an owned handle waits for that thread's next Leave; so it does inside the
+  // gate of another share, unless the own one is free.
   void Release() ABSL_LOCKS_EXCLUDED(mu_);
 
   // A close of `share`, which had this handle on its list a moment ago.
-  void OnShareClosing(const ShareCore& share, bool cancel)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  void OnShareClosing(ShareCore& share, bool cancel) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Null where the handle is not attached.
   std::shared_ptr<ShareCore> share() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -100,9 +109,21 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // The transfer itself, once entered.
   absl::Status Drive() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Sets what the shared kinds ask of the handle: the cookie engine on, and
+  // CURLOPT_PIPEWAIT off. That would wait for a connection which another handle
+  // is opening, and of which only that one's multi handle would hear: for ever
+  // (seen on 7.88.1 and 8.14.1). After attaching, and after curl_easy_reset.
+  absl::Status PrepareForKinds() ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the CURLSH that the handle is attached to shares `kind`.
+  bool Shares(LockData kind) const;
+
   // The connections that the handle keeps open: as for curl_easy_perform, its
-  // own CURLOPT_MAXCONNECTS.
-  absl::Status SetMaxConnects(long connections) ABSL_LOCKS_EXCLUDED(mu_);
+  // own CURLOPT_MAXCONNECTS; and where it shares connections, one for each
+  // handle of the share, as libcurl applies the limit to them all.
+  void SetMaxConnects(long connections) {
+    // As libcurl reads its option.
+    max_connects_ = connections > 0 ? connections : kDefaultMaxConnects;
+  }
   long max_connects() const { return max_connects_; }
   // libcurl's own default for an easy handle (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
@@ -118,6 +139,29 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
 
  private:
   enum class Cancelled : uint8_t { kNo, kByCaller, kByClose };
+
+  enum class Admission : uint8_t {
+    kNested,       // the caller is the holder already
+    kHolder,       // it is now; and inside the gate where that is needed
+    kBusy,         // another thread transfers
+    kForeignGate,  // it would have to wait inside another share's gate
+  };
+
+  // Makes the caller the holder if that can be. `refusal` tells of
+  // kForeignGate; for a release, which cannot fail, that is only where the gate
+  // is occupied.
+  Admission Admit(Mode mode, bool release, absl::Status& refusal)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // The share whose gate a holder has to be inside; null if none.
+  ShareCore* GateFor(Mode mode) const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    if (share_ == nullptr) return nullptr;
+    // To move to another generation, either of which may be gated.
+    const bool moves = mode == Mode::kTransfer && share_->epoch() != epoch_;
+    return gated_ || (moves && share_->may_be_gated()) ? share_.get() : nullptr;
+  }
+  // Frees what deferred releases have left on this thread, if it may now.
+  static void ReleaseDeferred();
+  void Defer();
 
   void CancelLocked(Cancelled by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsFree() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -136,7 +180,11 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status AttachInGate(const std::shared_ptr<ShareCore>& share,
+                            bool in_gate, bool* try_again)
+      ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status GetMulti(CURLM** multi) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ApplyMaxConnects(CURLM* multi) ABSL_LOCKS_EXCLUDED(mu_);
 
   mutable absl::Mutex mu_;
   ThreadToken holder_ ABSL_GUARDED_BY(mu_) = nullptr;
@@ -148,10 +196,13 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   std::shared_ptr<ShareCore> share_ ABSL_GUARDED_BY(mu_);
   CURLM* multi_ ABSL_GUARDED_BY(mu_) = nullptr;
   uint64_t epoch_ ABSL_GUARDED_BY(mu_) = 0;  // of `generation_`
-  // The holder's alone:
-  std::shared_ptr<const ShareHandle>
-      generation_;  // what `curl_` is attached to
+  bool gated_ ABSL_GUARDED_BY(mu_) = false;  // so is this
+  // The holder's alone: what `curl_` is attached to, and the share whose gate
+  // Admit has entered; null if none.
+  std::shared_ptr<const ShareHandle> generation_;
+  std::shared_ptr<ShareCore> gate_;
   long max_connects_ = kDefaultMaxConnects;
+  long applied_max_connects_ = -1;  // what the multi handle has
 };
 
 }  // namespace curlshare::internal

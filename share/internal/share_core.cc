@@ -12,10 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
@@ -31,13 +33,16 @@ std::string Handles(size_t count) {
 }  // namespace
 
 ShareCore::ShareCore(Share* facade, bool detach_on_close,
-                     std::shared_ptr<KindLocks> locks,
+                     Concurrency concurrency, std::shared_ptr<KindLocks> locks,
                      std::shared_ptr<const ShareHandle> first)
     : id_(last_id.fetch_add(1, std::memory_order_relaxed) + 1),
       detach_on_close_(detach_on_close),
+      concurrency_(concurrency),
       locks_(std::move(locks)),
+      may_be_gated_(NeedsGate(first->kinds(), concurrency)),
       facade_(facade),
-      current_(std::move(first)) {}
+      current_(std::move(first)),
+      current_gated_(may_be_gated()) {}
 
 std::string ShareCore::name() const { return absl::StrCat("share #", id_); }
 
@@ -59,7 +64,7 @@ absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   handle->InsertBefore(&unvisited_);
   ++attached_;
-  return Generation{current_, epoch()};
+  return Generation{current_, current_gated_, epoch()};
 }
 
 void ShareCore::Unlink(Handle* handle) {
@@ -73,7 +78,52 @@ void ShareCore::Unlink(Handle* handle) {
 
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
-  return Generation{current_, epoch()};
+  return Generation{current_, current_gated_, epoch()};
+}
+
+bool ShareCore::gated() const {
+  absl::MutexLock lock(&mu_);
+  return current_ != nullptr && current_gated_;
+}
+
+bool ShareCore::MustNotWaitForGate() const {
+  return !gate_.OwnedByThisThread() &&
+         (GetThisThread().gates_held > 0 || KindLocks::ThisThreadHoldsAny());
+}
+
+absl::Status ShareCore::EnterGate() {
+  if (MustNotWaitForGate()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "this callback runs inside the gate of another share, or under a "
+        "share's lock: to wait here for the gate of ",
+        name(), " could be to wait for each other"));
+  }
+  gate_.Enter();
+  return absl::OkStatus();
+}
+
+void ShareCore::LeaveGate() {
+  const bool outermost = gate_.depth() == 1;
+  gate_.Leave();
+  if (!outermost) return;
+  // A close that found the gate occupied did so before this Leave, and marked
+  // the share as closing before that: it is seen here. Where the gate is
+  // occupied again, the same holds for that thread.
+  while (IsClosing(epoch()) && HasUnvisited() && TryEnterGate()) {
+    VisitAttached();
+    gate_.Leave();
+  }
+}
+
+bool ShareCore::PauseGate() {
+  if (gate_.depth() > 1) return false;
+  LeaveGate();
+  return true;
+}
+
+bool ShareCore::HasUnvisited() const {
+  absl::MutexLock lock(&mu_);
+  return !unvisited_.empty();
 }
 
 void ShareCore::BeginClosing(bool cancel) {
@@ -100,6 +150,23 @@ void ShareCore::VisitAttached() {
     }
     handle->OnShareClosing(*this, cancel);
   }
+}
+
+void ShareCore::VisitThroughGate(absl::Time deadline) {
+  if (!may_be_gated()) {
+    VisitAttached();
+    return;
+  }
+  // To cancel needs no gate, and may be what makes its owner leave it.
+  VisitAttached();
+  {
+    absl::MutexLock lock(&mu_);
+    unvisited_.TakeAll(&visited_);
+  }
+  if (MustNotWaitForGate()) deadline = absl::InfinitePast();
+  if (!gate_.Enter(deadline)) return;
+  VisitAttached();
+  LeaveGate();
 }
 
 void ShareCore::FinishIfEmpty() {
@@ -142,7 +209,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     }
     BeginClosing(cancel);
   }
-  VisitAttached();
+  VisitThroughGate(deadline);
   FinishIfEmpty();
   absl::MutexLock lock(&mu_);
   if (mu_.AwaitWithDeadline(absl::Condition(this, &ShareCore::IsClosed),
@@ -168,7 +235,9 @@ void ShareCore::Abandon() {
   }
   // Detaching takes the SHARE lock, which libcurl may be holding right now, on
   // this very thread. The handles then leave at their next boundary.
-  if (detach_on_close_ && !KindLocks::ThisThreadHoldsAny()) VisitAttached();
+  if (detach_on_close_ && !KindLocks::ThisThreadHoldsAny()) {
+    VisitThroughGate(absl::InfinitePast());
+  }
   FinishIfEmpty();
 }
 
@@ -194,9 +263,13 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
       ShareHandle::Create(wanted, locks_);
   if (!fresh.ok()) return fresh.status();
   old = *std::move(fresh);
+  const bool gated = NeedsGate(wanted, concurrency_);
   absl::MutexLock lock(&mu_);
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   std::swap(old, current_);
+  current_gated_ = gated;
+  // Before the epoch, which sends the handles here.
+  if (gated) may_be_gated_.store(true, std::memory_order_release);
   epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
   return absl::OkStatus();
 }

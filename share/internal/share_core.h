@@ -8,8 +8,14 @@
 //  - `current_` is null exactly once the core has finished, or is about to:
 //    who takes it out frees it, outside `mu_`, then sets `finished_`.
 //
-// Lock order: reconfigure_mu_ -> mu_. A Handle's own mutex is never held
-// together with `mu_`.
+// A generation whose kinds are not safe by their locks alone is *gated*: every
+// call of libcurl's on a handle that is attached to it happens inside the gate,
+// but for curl_multi_poll. Its owner may be in a callback for as long as the
+// user likes. So a close that cannot enter in time leaves the idle handles to
+// whoever leaves the gate next (LeaveGate).
+//
+// Lock order: gate -> a Handle's holder -> reconfigure_mu_ -> mu_. A Handle's
+// own mutex is never held together with `mu_`.
 #ifndef CURLSHARE_SHARE_INTERNAL_SHARE_CORE_H_
 #define CURLSHARE_SHARE_INTERNAL_SHARE_CORE_H_
 
@@ -25,8 +31,11 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "curlshare/share/internal/gate.h"
+#include "curlshare/share/internal/list_node.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare {
@@ -37,41 +46,10 @@ namespace internal {
 
 class Handle;
 
-// A link of a circular list with a sentinel.
-struct ListNode {
-  ListNode() : prev(this), next(this) {}
-  ListNode(const ListNode&) = delete;
-  ListNode& operator=(const ListNode&) = delete;
-
-  bool empty() const { return next == this; }
-  void InsertBefore(ListNode* position) {
-    prev = position->prev;
-    next = position;
-    prev->next = this;
-    next->prev = this;
-  }
-  void Remove() {
-    prev->next = next;
-    next->prev = prev;
-    prev = next = this;
-  }
-  // Moves all of `other`, a sentinel too, to this list's end.
-  void TakeAll(ListNode* other) {
-    if (other->empty()) return;
-    other->next->prev = prev;
-    prev->next = other->next;
-    other->prev->next = this;
-    prev = other->prev;
-    other->prev = other->next = other;
-  }
-
-  ListNode* prev;
-  ListNode* next;
-};
-
 // A CURLSH and the epoch that it belongs to.
 struct Generation {
   std::shared_ptr<const ShareHandle> handle;
+  bool gated = false;
   uint64_t epoch = 0;
 };
 
@@ -79,7 +57,7 @@ struct Generation {
 class ShareCore {
  public:
   // `facade` is what Easy::share() answers while that object lives.
-  ShareCore(Share* facade, bool detach_on_close,
+  ShareCore(Share* facade, bool detach_on_close, Concurrency concurrency,
             std::shared_ptr<KindLocks> locks,
             std::shared_ptr<const ShareHandle> first);
   ShareCore(const ShareCore&) = delete;
@@ -99,7 +77,28 @@ class ShareCore {
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);
 
+  // The gate. Enter nests; it is kFailedPrecondition where the thread is inside
+  // another share's gate or under a kind lock, since two threads could then
+  // wait for each other.
+  absl::Status EnterGate();
+  // Without waiting; true if inside. In any state of the thread.
+  bool TryEnterGate() { return gate_.Enter(absl::InfinitePast()); }
+  // Ends the newest Enter. Whoever leaves the gate of a share that is closing
+  // takes out the idle handles which the close could not get at.
+  void LeaveGate() ABSL_LOCKS_EXCLUDED(mu_);
+  bool InGate() const { return gate_.OwnedByThisThread(); }
+  // Lets others in while the caller waits for the network, unless it is inside
+  // more than once: then libcurl is in the middle of something. True if so.
+  bool PauseGate() ABSL_LOCKS_EXCLUDED(mu_);
+  void ResumeGate() { gate_.Enter(); }
+  KindLockStats gate_stats() const { return gate_.stats(); }
+  // Whether any generation was ever gated.
+  bool may_be_gated() const {
+    return may_be_gated_.load(std::memory_order_acquire);
+  }
+
   // See Share for the following.
+  bool gated() const ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Close(absl::Time deadline, bool cancel) ABSL_LOCKS_EXCLUDED(mu_);
   void Abandon() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ChangeKinds(LockDataSet add, LockDataSet remove)
@@ -123,9 +122,15 @@ class ShareCore {
 
   absl::Status CheckOpen() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void BeginClosing(bool cancel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Detaches every idle handle, and has those in transfer cancelled if a close
-  // asked for that. O(attached), allocates nothing.
+  // Has the handles in transfer cancelled if a close asked for that, and
+  // detaches every idle one; those of a gated generation only inside the gate.
+  // O(attached), allocates nothing.
   void VisitAttached() ABSL_LOCKS_EXCLUDED(mu_);
+  // The two steps of that for a share that may be gated: cancels now, detaches
+  // once inside the gate, or leaves that to whoever is inside at `deadline`.
+  void VisitThroughGate(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
+  bool MustNotWaitForGate() const;
+  bool HasUnvisited() const ABSL_LOCKS_EXCLUDED(mu_);
   // Frees the newest CURLSH where nothing needs it any more.
   void FinishIfEmpty() ABSL_LOCKS_EXCLUDED(mu_);
   bool IsClosed() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -134,7 +139,10 @@ class ShareCore {
 
   const uint64_t id_;
   const bool detach_on_close_;
+  const Concurrency concurrency_;
   const std::shared_ptr<KindLocks> locks_;
+  std::atomic<bool> may_be_gated_;
+  Gate gate_;
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};
@@ -152,6 +160,7 @@ class ShareCore {
   ListNode unvisited_ ABSL_GUARDED_BY(mu_);  // all, until a close begins
   ListNode visited_ ABSL_GUARDED_BY(mu_);    // seen by the close under way
   std::shared_ptr<const ShareHandle> current_ ABSL_GUARDED_BY(mu_);
+  bool current_gated_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace internal

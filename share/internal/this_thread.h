@@ -12,6 +12,7 @@ using ThreadToken = const void*;
 struct ThisThread {
   int kind_locks_held = 0;   // of any share: see KindLocks
   int handles_held = 0;      // in transfer or in use: see Handle
+  int gates_held = 0;        // of gated shares: see Gate
   void* deferred = nullptr;  // handles to release: see Handle::Release
 };
 

@@ -1,0 +1,80 @@
+#include "curlshare/share/internal/gate.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "curlshare/share/internal/list_node.h"
+#include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/kind_locks.h"
+
+namespace curlshare::internal {
+
+using Clock = std::chrono::steady_clock;
+
+// On the stack of the thread that waits.
+struct Gate::Waiter : ListNode {
+  const Clock::time_point since = Clock::now();
+  bool handed_over = false;
+  absl::CondVar woken;
+};
+
+bool Gate::Enter(absl::Time deadline) {
+  if (OwnedByThisThread()) {
+    ++depth_;
+    return true;
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    if (held_) {
+      if (deadline == absl::InfinitePast()) return false;
+      Waiter self;
+      self.InsertBefore(&waiters_);
+      bool expired = false;
+      while (held_ && !self.handed_over) {
+        if (expired) {
+          self.Remove();
+          return false;
+        }
+        expired = self.woken.WaitWithDeadline(&mu_, deadline);
+      }
+      self.Remove();
+      const absl::Duration waited = absl::FromChrono(Clock::now() - self.since);
+      ++stats_.contended;
+      stats_.total_wait += waited;
+      stats_.longest_wait = std::max(stats_.longest_wait, waited);
+    }
+    held_ = true;
+    ++stats_.taken;
+  }
+  owner_.store(ThisThreadToken(), std::memory_order_relaxed);
+  depth_ = 1;
+  ++GetThisThread().gates_held;
+  return true;
+}
+
+void Gate::Leave() {
+  if (--depth_ > 0) return;
+  --GetThisThread().gates_held;
+  owner_.store(nullptr, std::memory_order_relaxed);
+  absl::MutexLock lock(&mu_);
+  held_ = false;
+  if (waiters_.empty()) return;
+  auto* first = static_cast<Waiter*>(waiters_.next);
+  if (absl::FromChrono(Clock::now() - first->since) > kPatience) {
+    // Nobody else gets in before it.
+    first->handed_over = true;
+    first->Remove();
+    held_ = true;
+  }
+  first->woken.Signal();
+}
+
+KindLockStats Gate::stats() const {
+  absl::MutexLock lock(&mu_);
+  return stats_;
+}
+
+}  // namespace curlshare::internal
