@@ -594,6 +594,38 @@ TEST_P(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
   EXPECT_TRUE(share->closed());
 }
 
+// A callback keeps the gate while another thread closes, or destroys, the share:
+// that does not wait, and so cannot get at the idle handle. Whoever leaves the
+// gate takes it out.
+TEST_P(ShareCloseTest, WhatACloseCouldNotReachLeavesWithTheGate) {
+  for (const bool destroy : {false, true}) {
+    auto share = NewShare();
+    const bool gated = share->gated();
+    Easy outer = NewEasy(*share);
+    Easy idle = NewEasy(*share);
+    ASSERT_OK(outer.SetUrl(url("/bytes?n=10")));
+    ASSERT_OK(outer.SetSink([&](absl::string_view) {
+      std::thread([&] {
+        if (destroy) {
+          share.reset();
+        } else {
+          EXPECT_THAT(share->Close(absl::InfinitePast()),
+                      StatusIs(absl::StatusCode::kDeadlineExceeded));
+        }
+      }).join();
+      if (!destroy) {
+        EXPECT_EQ(idle.share(), gated ? share.get() : nullptr);
+        EXPECT_EQ(share->attached(), gated ? 2u : 1u);
+      }
+      EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
+      return absl::OkStatus();
+    }));
+    EXPECT_OK(outer.Perform());
+    EXPECT_EQ(ShareHandle::live_count(), live_before_);
+    EXPECT_OK(idle.Fetch(url("/")).status());
+  }
+}
+
 // ---- Cancel
 
 TEST_P(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {

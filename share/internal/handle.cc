@@ -114,7 +114,6 @@ absl::Status Handle::Enter(Mode mode) {
   bool prepare = false;
   {
     absl::MutexLock lock(&mu_);
-    cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
     prepare = share_ != nullptr && share_->epoch() != epoch_;
   }
   if (!prepare) return absl::OkStatus();
@@ -197,6 +196,8 @@ void Handle::BecomeHolder(Mode mode) {
   holder_ = ThisThreadToken();
   mode_ = mode;
   depth_ = 1;
+  // Here, so that no Cancel() that found a transfer is lost.
+  cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
   ++GetThisThread().handles_held;
 }
 
