@@ -184,9 +184,10 @@ class Easy::Core final : public internal::Handle {
       (void)list.release();
       list.reset(longer);
     }
+    SlistPtr& slot = slists_[option];  // First: it may throw.
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
     if (code != CURLE_OK) return OptionStatus(code, option);
-    slists_[option] = std::move(list);
+    slot = std::move(list);
     return absl::OkStatus();
   }
 
@@ -209,10 +210,14 @@ class Easy::Core final : public internal::Handle {
       }
     }
     SetMaxConnects(source.max_connects());
+    SetQuickExit(source.quick_exit());
     return absl::OkStatus();
   }
 
   absl::Status ResetOptions() {
+    // curl_easy_reset leaves it with a pointer to this list (state.resolve).
+    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_RESOLVE);
     curl_easy_reset(curl_);
     slists_.clear();
     sink_ = nullptr;
@@ -220,8 +225,9 @@ class Easy::Core final : public internal::Handle {
     progress_ = nullptr;
     method_.clear();
     SetMaxConnects(kDefaultMaxConnects);
-    if (absl::Status status = PrepareForKinds(); !status.ok()) return status;
-    return SetBaseOptions();
+    SetQuickExit(false);
+    if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
+    return PrepareForKinds();
   }
 
   // What Drive() needs before and Fetch after a transfer.
@@ -260,6 +266,7 @@ class Easy::Core final : public internal::Handle {
     return EasyStatus(code, "transfer", error_.data());
   }
   using Handle::SetMaxConnects;
+  using Handle::SetQuickExit;
   using Handle::Shares;
 
   Sink sink_;
@@ -533,6 +540,9 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
   const CURLcode code = curl_easy_setopt(core->curl(), option, value);
   if (code == CURLE_OK && option == CURLOPT_MAXCONNECTS) {
     core->SetMaxConnects(value);
+  }
+  if (code == CURLE_OK && option == CURLOPT_QUICK_EXIT) {
+    core->SetQuickExit(value != 0);
   }
   return OptionStatus(code, option);
 }

@@ -120,9 +120,11 @@ class Easy {
   absl::Status SetMethod(absl::string_view method);
   // "Name: value" each, replacing those set before. libcurl's own headers can
   // be replaced, or removed with "Name:". kInvalidArgument for a line break.
+  // Not in callbacks of the handle's own transfer.
   absl::Status SetHeaders(absl::Span<const std::string> headers);
   // The request's body, copied; the method becomes POST unless SetMethod has
-  // named another that is neither GET nor HEAD.
+  // named another that is neither GET nor HEAD. Not in callbacks of the
+  // handle's own transfer.
   absl::Status SetBody(absl::string_view body);
   // For the whole transfer, and for connecting. Rounded up to milliseconds.
   // InfiniteDuration: none (libcurl's default; 300 s for connecting).
@@ -194,7 +196,7 @@ class Easy {
   absl::Status Perform();
 
   // SetUrl, then a transfer whose body and headers are kept in memory (the
-  // sinks are not called). Errors as Perform.
+  // body's sink is not called, that of the headers is). Errors as Perform.
   absl::StatusOr<Response> Fetch(absl::string_view url);
 
   // About the newest transfer; the type follows from the name: std::string,

@@ -617,6 +617,14 @@ TEST_P(EasyTest, HstsCannotBeTurnedOffInAShareOfHsts) {
   EXPECT_OK(easy.SetOption<CURLOPT_HSTS_CTRL>(0L));
 }
 
+// libcurl keeps a pointer to that list beyond curl_easy_reset.
+TEST_P(EasyTest, ResetForgetsAddressesThatWereNotUsedYet) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetOption<CURLOPT_RESOLVE>({"reset.test:80:127.0.0.1"}));
+  ASSERT_OK(easy.Reset());
+  EXPECT_OK(easy.Fetch(url("/")).status());
+}
+
 TEST_P(EasyTest, ResetKeepsTheCookieEngineOfASharedJar) {
   auto share = CreateShare(LockData::kCookie);
   ASSERT_OK(share.status());

@@ -2,6 +2,7 @@
 // interleaving it forces, by a server that stalls until told, by notifications
 // and by a lock callback that blocks. To be run under ThreadSanitizer, too.
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -594,9 +595,9 @@ TEST_P(ShareCloseTest, ACallbackMayPerformAHandleThatTheCloseFoundInUse) {
   EXPECT_TRUE(share->closed());
 }
 
-// A callback keeps the gate while another thread closes, or destroys, the share:
-// that does not wait, and so cannot get at the idle handle. Whoever leaves the
-// gate takes it out.
+// A callback keeps the gate while another thread closes, or destroys, the
+// share: that does not wait, and so cannot get at the idle handle. Whoever
+// leaves the gate takes it out.
 TEST_P(ShareCloseTest, WhatACloseCouldNotReachLeavesWithTheGate) {
   for (const bool destroy : {false, true}) {
     auto share = NewShare();
@@ -640,6 +641,54 @@ TEST_P(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
   EXPECT_TRUE(easy.Cancel());
   transfer.join();
   server_->ReleaseStalled();
+}
+
+// Not when libcurl next looks by itself, which is after a second.
+TEST_P(ShareCloseTest, CancelIsPrompt) {
+  constexpr int kTimes = 10;
+  const auto share = NewShare();
+  Easy easy = NewEasy(*share);
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < kTimes; ++i) {
+    std::thread transfer([&] {
+      EXPECT_THAT(easy.Fetch(url("/stall")).status(),
+                  StatusIs(absl::StatusCode::kCancelled));
+    });
+    WaitForStalled(1);
+    EXPECT_TRUE(easy.Cancel());
+    transfer.join();
+    server_->ReleaseStalled();
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(kTimes) / 2);
+}
+
+// libcurl runs this callback while it frees the CURLSH, from 8.20 on without a
+// lock: a close from it would wait for the free that it is called from.
+TEST_P(ShareCloseTest, ACallbackOfTheFreeingMayCloseWithADeadlineOnly) {
+  ShareOptions options;
+  options.lock_data = LockData::kConnect;
+  options.concurrency = Concurrency::kGated;
+  auto created = Share::Create(options);
+  ASSERT_OK(created.status());
+  struct Context {
+    Share* share;
+    int calls = 0;
+  } context{created->get()};
+  const curl_closesocket_callback on_close = [](void* data, curl_socket_t fd) {
+    auto* context = static_cast<Context*>(data);
+    ++context->calls;
+    EXPECT_THAT(context->share->Close(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+    EXPECT_FALSE(context->share->Close(absl::InfinitePast()).ok());
+    return close(fd);
+  };
+  {
+    Easy easy = NewEasy(**created);
+    ASSERT_OK(easy.SetOption<CURLOPT_CLOSESOCKETFUNCTION>(on_close, &context));
+    ASSERT_OK(easy.Fetch(url("/")).status());
+  }
+  EXPECT_OK((*created)->Close());
+  EXPECT_EQ(context.calls, 1);
 }
 
 TEST_P(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {

@@ -120,15 +120,19 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   ASSERT_OK(first->SetOption<CURLOPT_RESOLVE>(
       {"shared-dns.test:" + std::to_string(server->port()) + ":127.0.0.1"}));
   ASSERT_OK(first->Fetch(url).status());
-  // No resolver knows that name: the others can have it from the share only.
+  // The others can have it from the share only: no resolver is asked.
+  const curl_resolver_start_callback refuse = [](void*, void*, void*) {
+    return 1;
+  };
   RunThreads(4, [&](int) {
-    auto easy = Easy::Create();
-    ASSERT_OK(easy.status());
-    ASSERT_OK(easy->Attach(*share));
-    EXPECT_OK(easy->Fetch(url).status());
+    Easy easy = NewEasy(*share);
+    ASSERT_OK(easy.SetOption<CURLOPT_RESOLVER_START_FUNCTION>(refuse, nullptr));
+    EXPECT_OK(easy.Fetch(url).status());
   });
   auto stranger = Easy::Create();
   ASSERT_OK(stranger.status());
+  ASSERT_OK(
+      stranger->SetOption<CURLOPT_RESOLVER_START_FUNCTION>(refuse, nullptr));
   EXPECT_FALSE(stranger->Fetch(url).ok());
 }
 

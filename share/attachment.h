@@ -155,10 +155,13 @@ class Attachment::Transfer {
   Transfer& operator=(Transfer&&) = delete;
   ~Transfer() { Finish(); }
 
-  CURL* handle() const { return handle_->curl(); }
-  // True once the transfer is to end. Safe to call from any thread while the
-  // Transfer lives; meant for progress functions.
-  bool cancelled() const { return handle_->cancelled(); }
+  // Null after End().
+  CURL* handle() const {
+    return handle_ == nullptr ? nullptr : handle_->curl();
+  }
+  // True once the transfer is to end; false after End(). Safe to call from any
+  // thread until then; meant for progress functions.
+  bool cancelled() const { return handle_ != nullptr && handle_->cancelled(); }
   // Ends the transfer. Turns what curl_easy_perform returned into a Status,
   // kCancelled where it failed because it was cancelled.
   absl::Status End(CURLcode code);

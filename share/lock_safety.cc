@@ -22,8 +22,8 @@ constexpr uint32_t Before(uint32_t major, uint32_t minor) {
 
 constexpr LockSafetyRow kTable[] = {
     {LockData::kCookie, kFirst, Before(8, 11), true,
-     "the jar is read and written under the COOKIE lock, as long as no "
-     "attached handle has a CURLOPT_COOKIEJAR",
+     "the jar is read and written under the COOKIE lock, but by setting "
+     "CURLOPT_COOKIEJAR, which an attached handle refuses",
      "lib/cookie.c"},
     {LockData::kCookie, LibcurlVersion(8, 11, 0), Before(8, 16), false,
      "a request reads cookies of the shared jar after it has let go of the "

@@ -110,11 +110,15 @@ absl::Status Share::CloseNow(absl::Time deadline) {
 
 absl::Status Share::Enable(LockDataSet kinds) {
   if (absl::Status status = CheckKinds(kinds); !status.ok()) return status;
-  return core_->ChangeKinds(/*add=*/kinds, /*remove=*/{});
+  absl::Status status = core_->ChangeKinds(/*add=*/kinds, /*remove=*/{});
+  internal::Handle::ReleaseDeferred();
+  return status;
 }
 
 absl::Status Share::Disable(LockDataSet kinds) {
-  return core_->ChangeKinds(/*add=*/{}, /*remove=*/kinds);
+  absl::Status status = core_->ChangeKinds(/*add=*/{}, /*remove=*/kinds);
+  internal::Handle::ReleaseDeferred();
+  return status;
 }
 
 ShareStats Share::stats() const {

@@ -150,8 +150,9 @@ class Share {
   Share& operator=(const Share&) = delete;
 
   // Closes as Close(absl::InfinitePast()) would, but never fails: idle handles
-  // leave now, those in transfer when that ends, the last one out frees the
-  // CURLSH. In strict mode nothing is taken out: the attached handles go on
+  // leave now (where another thread is inside the gate, when it leaves that),
+  // those in transfer when that ends, the last one out frees the CURLSH. In
+  // strict mode nothing is taken out: the attached handles go on
   // sharing until the last of them has left or gone. Never blocks on a
   // transfer.
   ~Share();
@@ -181,8 +182,10 @@ class Share {
   //   or called without a deadline from a callback or a Use, or under a
   //   share's lock (see CALLBACKS above).
   //
-  // Never blocks past `deadline` but for a handle's detaching that is under
-  // way, which does no I/O of its own. absl::InfinitePast() does not wait.
+  // Never blocks past `deadline` but for what is under way: detaching a handle,
+  // which does no I/O; and freeing a CURLSH that shares connections, where
+  // libcurl says goodbye to the server of an idle FTP connection and may wait
+  // for the answer. absl::InfinitePast() does not wait.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
   // As Close, and ends the transfers in flight: they return kCancelled. What

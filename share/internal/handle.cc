@@ -78,7 +78,8 @@ Handle::Admission Handle::Admit(Mode mode, bool release,
     }
     gate = std::move(needed);
     refusal = gate->EnterGate();
-    if (!refusal.ok() && !(release && gate->TryEnterGate())) {
+    if (!refusal.ok() && !(release && !KindLocks::ThisThreadHoldsAny() &&
+                           gate->TryEnterGate())) {
       return Admission::kForeignGate;
     }
   }
@@ -229,10 +230,14 @@ absl::Status Handle::MoveToNewest(const std::shared_ptr<ShareCore>& share) {
   generation_ = std::move(newest.handle);
   {
     absl::MutexLock lock(&mu_);
-    epoch_ = newest.epoch;
     gated_ = newest.gated;
   }
-  return PrepareForKinds();
+  absl::Status status = PrepareForKinds();
+  if (!status.ok()) return status;
+  // Only now: otherwise the next transfer comes here again.
+  absl::MutexLock lock(&mu_);
+  epoch_ = newest.epoch;
+  return status;
 }
 
 absl::Status Handle::PrepareForKinds() {
@@ -271,6 +276,7 @@ absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
     }
     status = AttachInGate(share, gated, &try_again);
     if (gated) share->LeaveGate();
+    ReleaseDeferred();
   }
   return status;
 }
@@ -417,6 +423,12 @@ absl::Status Handle::GetMulti(CURLM** multi) {
   if (*multi == nullptr) {
     return MultiStatus(CURLM_OUT_OF_MEMORY, "curl_multi_init");
   }
+  // From 8.20 on, curl_multi_cleanup would wait for a look-up under way, which
+  // a cancelled transfer leaves behind. Earlier versions do not know the
+  // option.
+  constexpr auto kQuickExit =  // CURLMOPT_QUICK_EXIT
+      static_cast<CURLMoption>(CURLOPTTYPE_LONG + 21);
+  (void)curl_multi_setopt(*multi, kQuickExit, 1L);
   absl::MutexLock lock(&mu_);
   multi_ = *multi;
   return absl::OkStatus();
@@ -488,7 +500,9 @@ absl::Status Handle::Drive() {
     (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, 1L);
   }
   const CURLMcode removed = curl_multi_remove_handle(multi, curl_);
-  if (!done) (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, 0L);
+  if (!done) {
+    (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, quick_exit_ ? 1L : 0L);
+  }
   if (!status.ok()) return status;
   if (removed != CURLM_OK) {
     return MultiStatus(removed, "curl_multi_remove_handle");
@@ -521,6 +535,11 @@ void Handle::Release() {
       // The CURL* may be gone when this returns: do without the gate, and so
       // without libcurl (ReleaseNow).
       absl::MutexLock lock(&mu_);
+      // A close may be detaching it just now: inside the gate, so that it waits
+      // for nobody; but it may want a kind lock that this thread holds.
+      if (!KindLocks::ThisThreadHoldsAny()) {
+        mu_.Await(absl::Condition(this, &Handle::IsFree));
+      }
       if (holder_ != nullptr) return;
       BecomeHolder(Mode::kChange);
       break;

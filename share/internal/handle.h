@@ -6,18 +6,15 @@
 // makes itself the holder of idle handles to detach them, and leaves busy ones
 // alone: those detach when their holder leaves.
 //
-//   mode_      | holder_   | Enter(kUse)   | Enter(kTransfer, kChange) | a
-//   close
-//   -----------+-----------+---------------+---------------------------+--------
-//   idle       | nobody    | holds         | holds                     |
-//   detaches use,change | caller    | nests         | FailedPrecondition |
-//   leaves it
-//              | other     | waits         | waits                     | leaves
-//              it
-//   transfer   | caller    | nests         | FailedPrecondition        | leaves
-//   it,
-//              | other     | FailedPrecon. | FailedPrecondition        | or
-//              cancels
+// clang-format off
+//   mode_      | holder_   | Enter(kUse)   | Enter(kTransfer, kChange) | a close
+//   -----------+-----------+---------------+---------------------------+----------
+//   idle       | nobody    | holds         | holds                     | detaches
+//   use,change | caller    | nests         | FailedPrecondition        | leaves it
+//              | other     | waits         | waits                     | leaves it
+//   transfer   | caller    | nests         | FailedPrecondition        | leaves it,
+//              | other     | FailedPrecon. | FailedPrecondition        | or cancels
+// clang-format on
 //
 // The wait is for uses alone, which are short. Every Enter that succeeds is
 // followed by one Leave on the same thread.
@@ -97,6 +94,10 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // gate of another share, unless the own one is free.
   void Release() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Frees what deferred releases have left on this thread, if it may now. To be
+  // called wherever a thread leaves what it could have been called back from.
+  static void ReleaseDeferred();
+
   // A close of `share`, which had this handle on its list a moment ago.
   void OnShareClosing(ShareCore& share, bool cancel) ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -117,14 +118,18 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
-  // The connections that the handle keeps open: as for curl_easy_perform, its
-  // own CURLOPT_MAXCONNECTS; and where it shares connections, one for each
+  // The connections that the handle keeps open: as for curl_easy_perform, what
+  // CURLOPT_MAXCONNECTS says (of a raw handle, whose option cannot be read:
+  // libcurl's default); and where it shares connections, one for each
   // handle of the share, as libcurl applies the limit to them all.
   void SetMaxConnects(long connections) {
     // As libcurl reads its option.
     max_connects_ = connections > 0 ? connections : kDefaultMaxConnects;
   }
   long max_connects() const { return max_connects_; }
+  // CURLOPT_QUICK_EXIT, which a cancelled transfer sets for a moment.
+  void SetQuickExit(bool on) { quick_exit_ = on; }
+  bool quick_exit() const { return quick_exit_; }
   // libcurl's own default for an easy handle (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
 
@@ -159,8 +164,6 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
     const bool moves = mode == Mode::kTransfer && share_->epoch() != epoch_;
     return gated_ || (moves && share_->may_be_gated()) ? share_.get() : nullptr;
   }
-  // Frees what deferred releases have left on this thread, if it may now.
-  static void ReleaseDeferred();
   void Defer();
 
   void CancelLocked(Cancelled by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -202,6 +205,7 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   std::shared_ptr<const ShareHandle> generation_;
   std::shared_ptr<ShareCore> gate_;
   long max_connects_ = kDefaultMaxConnects;
+  bool quick_exit_ = false;
   long applied_max_connects_ = -1;  // what the multi handle has
 };
 

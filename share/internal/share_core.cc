@@ -177,8 +177,11 @@ void ShareCore::FinishIfEmpty() {
     if (!wanted || attached_ > 0 || current_ == nullptr) return;
     last = std::move(current_);
   }
-  // All handles have left, so that this is the last reference.
+  // All handles have left, so that this is the last reference. What libcurl
+  // calls back meanwhile (CURLOPT_CLOSESOCKETFUNCTION) must not wait for this.
+  ++GetThisThread().handles_held;
   last.reset();
+  --GetThisThread().handles_held;
   absl::MutexLock lock(&mu_);
   state_ = State::kClosed;
 }
@@ -199,8 +202,11 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
           " attached, and detach_on_close is false: detach or destroy them "
           "first"));
     }
-    if (attached_ > 0 && deadline == absl::InfiniteFuture() &&
-        GetThisThread().handles_held > 0) {
+    // `current_` is null while somebody frees the CURLSH: it may be this very
+    // thread, in a callback of that.
+    if ((attached_ > 0 || current_ == nullptr) &&
+        deadline == absl::InfiniteFuture() &&
+        (GetThisThread().handles_held > 0 || GetThisThread().gates_held > 0)) {
       return absl::FailedPreconditionError(absl::StrCat(
           name(), " has ", Handles(attached_),
           " attached, and this thread is inside a transfer's callback "
@@ -211,6 +217,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
   }
   VisitThroughGate(deadline);
   FinishIfEmpty();
+  Handle::ReleaseDeferred();
   absl::MutexLock lock(&mu_);
   if (mu_.AwaitWithDeadline(absl::Condition(this, &ShareCore::IsClosed),
                             deadline)) {
@@ -239,6 +246,7 @@ void ShareCore::Abandon() {
     VisitThroughGate(absl::InfinitePast());
   }
   FinishIfEmpty();
+  Handle::ReleaseDeferred();
 }
 
 absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
