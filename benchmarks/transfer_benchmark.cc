@@ -6,6 +6,9 @@
 //   BM_Tls        a new connection for each request, HTTPS
 //   BM_Latency    a server that answers after 20 ms
 //   BM_Kind<Kind> a kind that by hand is not safe: with this library only
+//   BM_Psl        cookies with a Domain, so that each answer takes the PSL
+//   lock:
+//                 how often threads meet there
 //
 // Every request must succeed, and the reuse that is measured must have
 // happened, by the server's counts: else the benchmark ends with an error.
@@ -17,11 +20,10 @@
 #include <string>
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
@@ -73,16 +75,27 @@ struct World {
   std::mutex one_lock;
 };
 
+struct Job {
+  Way way;
+  const char* target;
+  bool tls = false;
+  bool new_connections = false;
+  LockDataSet kinds = DefaultLockData();
+  const char* host = "127.0.0.1";
+  bool cookies = false;  // the handle's own cookie engine, where none is shared
+};
+
 // One thread's handle.
 class Client {
  public:
-  Client(World& world, absl::string_view target, bool new_connections)
-      : world_(world), url_(world.server->url(target)) {
+  Client(World& world, const Job& job)
+      : world_(world), url_(world.server->url(job.target, job.host)) {
     const std::string ca = world.server->ca_pem();
     if (world.share != nullptr) {
       easy_ = std::make_unique<Easy>(Easy::Create().value());
       ok_ = easy_->Attach(*world.share).ok() && easy_->SetUrl(url_).ok() &&
-            easy_->SetOption<CURLOPT_FORBID_REUSE>(new_connections).ok() &&
+            easy_->SetOption<CURLOPT_FORBID_REUSE>(job.new_connections).ok() &&
+            (!job.cookies || easy_->SetOption<CURLOPT_COOKIEFILE>("").ok()) &&
             (ca.empty() || easy_->SetCaCertificates(ca).ok());
       return;
     }
@@ -99,7 +112,7 @@ class Client {
           curl_easy_setopt(curl_.get(), CURLOPT_WRITEFUNCTION, drop),
           curl_easy_setopt(curl_.get(), CURLOPT_URL, url_.c_str()),
           curl_easy_setopt(curl_.get(), CURLOPT_FORBID_REUSE,
-                           new_connections ? 1L : 0L),
+                           job.new_connections ? 1L : 0L),
           world.raw == nullptr
               ? CURLE_OK
               : curl_easy_setopt(curl_.get(), CURLOPT_SHARE, world.raw->get()),
@@ -127,14 +140,6 @@ class Client {
   bool ok_ = false;
 };
 
-struct Job {
-  Way way;
-  const char* target;
-  bool tls = false;
-  bool new_connections = false;
-  LockDataSet kinds = DefaultLockData();
-};
-
 // Runs `job`; the first thread checks `reused` at the end.
 void Run(benchmark::State& state, const Job& job,
          bool (*reused)(const testing::HttpServerCounts&, int threads)) {
@@ -147,8 +152,7 @@ void Run(benchmark::State& state, const Job& job,
   for (auto _ : state) {
     // Here all threads have started, and the first has made the world.
     if (client == nullptr) {
-      client =
-          std::make_unique<Client>(*world, job.target, job.new_connections);
+      client = std::make_unique<Client>(*world, job);
     }
     ok = client->Fetch() && ok;
   }
@@ -159,6 +163,13 @@ void Run(benchmark::State& state, const Job& job,
     const auto counts = world->server->counts();
     if (!reused(counts, state.threads())) {
       state.SkipWithError("the reuse that is measured did not happen");
+    }
+    if (world->share != nullptr && job.kinds == LockData::kPsl) {
+      const KindLockStats psl = world->share->stats().lock(LockData::kPsl);
+      state.counters["psl_taken"] = static_cast<double>(psl.taken);
+      state.counters["psl_contended"] = static_cast<double>(psl.contended);
+      state.counters["psl_waited_us"] =
+          absl::ToDoubleMicroseconds(psl.total_wait);
     }
     state.counters["connections"] = counts.connections;
     state.counters["tls_full"] = counts.tls_full;
@@ -195,6 +206,14 @@ void BM_Kind(benchmark::State& state) {
       &ConnectionsKept);
 }
 
+void BM_Psl(benchmark::State& state) {
+  Run(state,
+      {Way::kLibrary, "/cookie/set?name=a&value=1&domain=1", /*tls=*/false,
+       /*new_connections=*/false, LockData::kPsl, "localhost",
+       /*cookies=*/true},
+      &ConnectionsKept);
+}
+
 #define CURLSHARE_WAYS(name, threads)          \
   BENCHMARK_TEMPLATE(name, Way::kNoShare)      \
       ->ThreadRange(1, threads)                \
@@ -222,6 +241,8 @@ BENCHMARK_TEMPLATE(BM_Kind, LockData::kConnect)
     ->ThreadRange(1, 16)
     ->UseRealTime();
 BENCHMARK_TEMPLATE(BM_Kind, LockData::kHsts)->ThreadRange(1, 16)->UseRealTime();
+
+BENCHMARK(BM_Psl)->ThreadRange(1, 64)->UseRealTime();
 
 #undef CURLSHARE_WAYS
 
