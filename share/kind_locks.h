@@ -88,6 +88,7 @@ class KindLocks {
   // LockData names are ever shared. An unlock by a thread that does not hold
   // the lock is counted in dropped_unlocks() and ignored: libcurl 8.20 to 8.22
   // does that in curl_easy_ssls_import.
+  // (What the one locks the other unlocks: the analysis cannot follow.)
   static void Lock(CURL* handle, curl_lock_data kind, curl_lock_access access,
                    void* locks) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS;
   static void Unlock(CURL* handle, curl_lock_data kind,
