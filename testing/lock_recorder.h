@@ -1,7 +1,9 @@
 // Records what a Share's lock callbacks do, and stops a thread inside one.
 //
 //   auto recorder = std::make_shared<LockRecorder>();
-//   auto share = Share::Create({.lock_data = ..., .lock_observer = recorder});
+//   ShareOptions options;
+//   options.lock_observer = recorder;
+//   auto share = Share::Create(options);
 //   ... transfer ...
 //   EXPECT_GT(recorder->taken(CURL_LOCK_DATA_DNS), 0);
 //   EXPECT_EQ(recorder->taken(CURL_LOCK_DATA_COOKIE), 0);
