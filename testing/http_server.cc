@@ -1,6 +1,7 @@
 #include "curlshare/testing/http_server.h"
 
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -9,6 +10,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
 #include <utility>
@@ -144,8 +146,7 @@ class HttpServer::Impl {
           return httplib::Server::HandlerResponse::Unhandled;
         });
     Route();
-    port_ = server_->bind_to_any_port("127.0.0.1");
-    if (port_ <= 0) {
+    if (!Bind()) {
       return absl::UnavailableError("no port of 127.0.0.1 can be listened on");
     }
     accepting_ = std::thread([this] { server_->listen_after_bind(); });
@@ -216,6 +217,26 @@ class HttpServer::Impl {
       return absl::InternalError("OpenSSL does not take the certificate");
     }
     return absl::OkStatus();
+  }
+
+  // A port below those that clients are given (ip_local_port_range, from 32768
+  // on): a client that tries [::1] first, for "localhost", would now and then
+  // be given the very port that it connects to, and so talk to itself.
+  bool Bind() {
+    // Not SO_REUSEPORT, which is httplib's: two servers would share a port.
+    server_->set_socket_options([](int socket) {
+      const int on = 1;
+      setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    });
+    constexpr int kFirst = 20000;
+    constexpr int kCount = 12000;
+    constexpr int kTries = 100;
+    std::random_device random;
+    for (int i = 0; i < kTries; ++i) {
+      port_ = kFirst + static_cast<int>(random() % kCount);
+      if (server_->bind_to_port("127.0.0.1", port_)) return true;
+    }
+    return false;
   }
 
   // On the accepting thread: whether to serve the connection.
