@@ -27,6 +27,7 @@
 #include "curlshare/easy/easy_options.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
@@ -116,11 +117,11 @@ std::optional<absl::string_view> Response::Header(
 // own callbacks. Everything here is the holder's: see internal::Handle.
 class Easy::Core final : public internal::Handle {
  public:
-  static absl::StatusOr<std::shared_ptr<Core>> Create(CURL* curl) {
+  static absl::StatusOr<internal::RefPtr<Core>> Create(CURL* curl) {
     if (curl == nullptr) {
       return EasyStatus(CURLE_OUT_OF_MEMORY, "curl_easy_init");
     }
-    auto core = std::make_shared<Core>(curl);
+    internal::RefPtr<Core> core(new Core(curl));
     if (absl::Status status = core->SetBaseOptions(); !status.ok()) {
       core->Release();
       return status;
@@ -209,8 +210,8 @@ class Easy::Core final : public internal::Handle {
         return status;
       }
     }
-    SetMaxConnects(source.max_connects());
-    SetQuickExit(source.quick_exit());
+    max_connects_ = source.max_connects_;
+    quick_exit_ = source.quick_exit_;
     return absl::OkStatus();
   }
 
@@ -224,8 +225,8 @@ class Easy::Core final : public internal::Handle {
     header_sink_ = nullptr;
     progress_ = nullptr;
     method_.clear();
-    SetMaxConnects(kDefaultMaxConnects);
-    SetQuickExit(false);
+    max_connects_ = kDefaultMaxConnects;
+    quick_exit_ = false;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
     return PrepareForKinds();
   }
@@ -265,9 +266,15 @@ class Easy::Core final : public internal::Handle {
     if (!callback_status_.ok()) return WithEasyCode(callback_status_, code);
     return EasyStatus(code, "transfer", error_.data());
   }
-  using Handle::SetMaxConnects;
-  using Handle::SetQuickExit;
+  long max_connects() const override { return max_connects_; }
+  bool quick_exit() const override { return quick_exit_; }
   using Handle::Shares;
+
+  void SetMaxConnects(long connections) {
+    // As libcurl reads its option.
+    max_connects_ = connections > 0 ? connections : kDefaultMaxConnects;
+  }
+  void SetQuickExit(bool on) { quick_exit_ = on; }
 
   Sink sink_;
   Sink header_sink_;
@@ -359,12 +366,16 @@ class Easy::Core final : public internal::Handle {
 
   std::array<char, CURL_ERROR_SIZE> error_{};
   absl::Status callback_status_;
+  long max_connects_ = kDefaultMaxConnects;
+  bool quick_exit_ = false;
   std::string* body_ = nullptr;  // where Fetch collects, while it runs
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
 };
 
-Easy::Easy(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+Easy::Easy(internal::RefPtr<Core> core) : core_(std::move(core)) {}
+
+Easy::Easy(Easy&& other) noexcept = default;
 
 Easy& Easy::operator=(Easy&& other) noexcept {
   if (this != &other) {
@@ -380,7 +391,7 @@ Easy::~Easy() {
 
 absl::StatusOr<Easy> Easy::Create() {
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
-  absl::StatusOr<std::shared_ptr<Core>> core = Core::Create(curl_easy_init());
+  absl::StatusOr<internal::RefPtr<Core>> core = Core::Create(curl_easy_init());
   if (!core.ok()) return core.status();
   return Easy(*std::move(core));
 }
@@ -389,7 +400,7 @@ absl::StatusOr<Easy> Easy::Create() {
 // handle, while nobody else touches it.
 #define CURLSHARE_ENTER(mode)                                    \
   if (core_ == nullptr) return MovedFrom();                      \
-  const std::shared_ptr<Core> core = core_;                      \
+  const internal::RefPtr<Core> core = core_;                     \
   if (absl::Status entered = core->Enter(mode); !entered.ok()) { \
     return entered;                                              \
   }                                                              \
@@ -675,7 +686,7 @@ absl::Status Easy::Detach() {
 
 Share* Easy::share() const {
   if (core_ == nullptr) return nullptr;
-  const std::shared_ptr<internal::ShareCore> share = core_->share();
+  const internal::RefPtr<internal::ShareCore> share = core_->share();
   return share == nullptr ? nullptr : share->facade();
 }
 
@@ -688,14 +699,14 @@ absl::Status Easy::Reset() {
 
 absl::StatusOr<Easy> Easy::Duplicate() {
   CURLSHARE_ENTER(Mode::kChange);
-  absl::StatusOr<std::shared_ptr<Core>> copy =
+  absl::StatusOr<internal::RefPtr<Core>> copy =
       Core::Create(curl_easy_duphandle(core->curl()));
   if (!copy.ok()) return copy.status();
   Easy easy(*std::move(copy));
   if (absl::Status status = easy.core_->CopyFrom(*core); !status.ok()) {
     return status;
   }
-  const std::shared_ptr<internal::ShareCore> share = core->share();
+  const internal::RefPtr<internal::ShareCore> share = core->share();
   if (share != nullptr) {
     absl::Status status = easy.core_->Attach(share);
     // Otherwise the share has begun to close, and this handle leaves it now.
@@ -718,7 +729,9 @@ CURL* Easy::native_handle() const {
   return core_ == nullptr ? nullptr : core_->curl();
 }
 
-Easy::Use::Use(std::shared_ptr<Core> core) : core_(std::move(core)) {}
+Easy::Use::Use(internal::RefPtr<Core> core) : core_(std::move(core)) {}
+
+Easy::Use::Use(Use&& other) noexcept = default;
 
 Easy::Use::~Use() {
   if (core_ != nullptr) core_->Leave();

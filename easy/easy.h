@@ -106,7 +106,7 @@ class Easy {
   // kResourceExhausted when out of memory; errors of InitLibcurl().
   static absl::StatusOr<Easy> Create();
 
-  Easy(Easy&&) noexcept = default;
+  Easy(Easy&& other) noexcept;
   Easy& operator=(Easy&& other) noexcept;
   // Leaves its share and frees the handle. Allowed in callbacks, those of the
   // handle's own transfer included: the handle then goes when that ends.
@@ -249,7 +249,7 @@ class Easy {
  private:
   class Core;
 
-  explicit Easy(std::shared_ptr<Core> core);
+  explicit Easy(internal::RefPtr<Core> core);
 
   absl::Status SetLong(CURLoption option, long value);
   absl::Status SetOffT(CURLoption option, curl_off_t value);
@@ -270,21 +270,21 @@ class Easy {
   absl::StatusOr<curl_socket_t> GetSocket(CURLINFO info);
   absl::StatusOr<curl_off_t> GetOffT(CURLINFO info);
 
-  std::shared_ptr<Core> core_;  // null once moved from
+  internal::RefPtr<Core> core_;  // null once moved from
 };
 
 // Ends when it goes, on the thread that began it.
 class Easy::Use {
  public:
-  Use(Use&&) noexcept = default;
+  Use(Use&& other) noexcept;
   Use& operator=(Use&&) = delete;
   ~Use();
 
  private:
   friend class Easy;
-  explicit Use(std::shared_ptr<Core> core);
+  explicit Use(internal::RefPtr<Core> core);
 
-  std::shared_ptr<Core> core_;
+  internal::RefPtr<Core> core_;
 };
 
 template <CURLoption kOption, typename T>

@@ -38,12 +38,12 @@
 
 #include <curl/curl.h>
 
-#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/ref_counted.h"
 
 namespace curlshare {
 
@@ -123,11 +123,11 @@ class Attachment {
 
  private:
   friend class Share;
-  explicit Attachment(std::shared_ptr<internal::Handle> handle)
+  explicit Attachment(internal::RefPtr<internal::Handle> handle)
       : handle_(std::move(handle)) {}
   void Release();
 
-  std::shared_ptr<internal::Handle> handle_;
+  internal::RefPtr<internal::Handle> handle_;
 };
 
 // Ends when it goes. Must go on the thread that began it.
@@ -142,10 +142,10 @@ class Attachment::Use {
 
  private:
   friend class Attachment;
-  explicit Use(std::shared_ptr<internal::Handle> handle)
+  explicit Use(internal::RefPtr<internal::Handle> handle)
       : handle_(std::move(handle)) {}
 
-  std::shared_ptr<internal::Handle> handle_;
+  internal::RefPtr<internal::Handle> handle_;
 };
 
 // Ends by End(), or when it goes. Must end on the thread that began it.
@@ -168,11 +168,11 @@ class Attachment::Transfer {
 
  private:
   friend class Attachment;
-  Transfer(std::shared_ptr<internal::Handle> handle, bool progress_installed)
+  Transfer(internal::RefPtr<internal::Handle> handle, bool progress_installed)
       : handle_(std::move(handle)), progress_installed_(progress_installed) {}
   void Finish();
 
-  std::shared_ptr<internal::Handle> handle_;
+  internal::RefPtr<internal::Handle> handle_;
   bool progress_installed_;
 };
 

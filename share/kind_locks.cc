@@ -16,7 +16,6 @@ namespace curlshare {
 namespace {
 
 using internal::GetThisThread;
-using internal::ThisThreadToken;
 
 // curl_share_setopt is variadic: nothing else would notice a wrong prototype
 // (curl issue 8573).
@@ -40,31 +39,20 @@ KindLocks::Slot* KindLocks::Find(const curl_lock_data& kind) {
   std::underlying_type_t<curl_lock_data> index;
   static_assert(sizeof(index) == sizeof(kind));
   std::memcpy(&index, &kind, sizeof(index));
-  if (ABSL_PREDICT_TRUE(index < kSlots)) return &slots_[index];
-  out_of_range_.fetch_add(1, std::memory_order_relaxed);
-  return nullptr;
+  return ABSL_PREDICT_TRUE(index < kSlots) ? &slots_[index] : nullptr;
 }
+
+// The usual path of both is kept to a few instructions: what is seldom needed
+// is in functions of its own.
 
 void KindLocks::Lock(CURL* /*handle*/, curl_lock_data kind,
                      curl_lock_access /*access*/, void* locks) noexcept {
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
-  if (slot == nullptr) return;
-  if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) {
-    const auto start = std::chrono::steady_clock::now();
-    slot->mu.Lock();
-    const int64_t waited =
-        std::chrono::nanoseconds(std::chrono::steady_clock::now() - start)
-            .count();
-    Add<uint64_t>(slot->contended, 1);
-    Add<int64_t>(slot->total_wait_ns, waited);
-    if (waited > slot->longest_wait_ns.load(std::memory_order_relaxed)) {
-      slot->longest_wait_ns.store(waited, std::memory_order_relaxed);
-    }
-  }
-  slot->owner.store(ThisThreadToken(), std::memory_order_relaxed);
-  Add<uint64_t>(slot->taken, 1);
+  if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
+  if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) WaitFor(*slot);
   ++GetThisThread().kind_locks_held;
+  Add<uint64_t>(slot->taken, 1);
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
     self->observer_->OnLocked(kind);
   }
@@ -74,20 +62,37 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
                        void* locks) noexcept {
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
-  if (slot == nullptr) return;
-  // Only this thread can have stored its own token, so that a relaxed load
-  // tells the truth about "mine".
-  if (ABSL_PREDICT_FALSE(slot->owner.load(std::memory_order_relaxed) !=
-                         ThisThreadToken())) {
+  if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
+  if (ABSL_PREDICT_FALSE(!slot->mu.HeldByThisThread())) {
     self->dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
     return;
   }
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
-    self->observer_->OnUnlocking(kind);
+    self->NotifyUnlocking(kind);
   }
   --GetThisThread().kind_locks_held;
-  slot->owner.store(nullptr, std::memory_order_relaxed);
   slot->mu.Unlock();
+}
+
+void KindLocks::WaitFor(Slot& slot) noexcept {
+  const auto start = std::chrono::steady_clock::now();
+  slot.mu.Lock();
+  const int64_t waited =
+      std::chrono::nanoseconds(std::chrono::steady_clock::now() - start)
+          .count();
+  Add<uint64_t>(slot.contended, 1);
+  Add<int64_t>(slot.total_wait_ns, waited);
+  if (waited > slot.longest_wait_ns.load(std::memory_order_relaxed)) {
+    slot.longest_wait_ns.store(waited, std::memory_order_relaxed);
+  }
+}
+
+void KindLocks::NotifyUnlocking(curl_lock_data kind) noexcept {
+  observer_->OnUnlocking(kind);
+}
+
+void KindLocks::CountOutOfRange() noexcept {
+  out_of_range_.fetch_add(1, std::memory_order_relaxed);
 }
 
 KindLockStats KindLocks::stats(curl_lock_data kind) const {

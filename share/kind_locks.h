@@ -28,12 +28,13 @@
 #include <memory>
 #include <ostream>
 
+#include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "curlshare/share/internal/owned_mutex.h"
 #include "curlshare/share/internal/this_thread.h"
 
 namespace curlshare {
@@ -120,8 +121,7 @@ class KindLocks {
   // own. The figures are written by the holder of `mu` alone, so that a plain
   // load and store does; they are atomic for the readers' sake.
   struct alignas(ABSL_CACHELINE_SIZE) Slot {
-    absl::Mutex mu;
-    std::atomic<internal::ThreadToken> owner{nullptr};
+    internal::OwnedMutex mu;
     std::atomic<uint64_t> taken{0};
     std::atomic<uint64_t> contended{0};
     std::atomic<int64_t> total_wait_ns{0};
@@ -132,6 +132,10 @@ class KindLocks {
 
   // By reference, as what libcurl passes may be no value of the enumeration.
   Slot* Find(const curl_lock_data& kind);
+  ABSL_ATTRIBUTE_NOINLINE static void WaitFor(Slot& slot) noexcept
+      ABSL_EXCLUSIVE_LOCK_FUNCTION(slot.mu);
+  ABSL_ATTRIBUTE_NOINLINE void NotifyUnlocking(curl_lock_data kind) noexcept;
+  ABSL_ATTRIBUTE_NOINLINE void CountOutOfRange() noexcept;
 
   const std::shared_ptr<LockObserver> observer_;
   std::array<Slot, kSlots> slots_;

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
@@ -85,9 +86,9 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
 Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
              std::shared_ptr<const ShareHandle> handle)
     : options_(std::move(options)),
-      core_(std::make_shared<internal::ShareCore>(
-          this, options_.detach_on_close, options_.concurrency,
-          std::move(locks), std::move(handle))) {}
+      core_(new internal::ShareCore(this, options_.detach_on_close,
+                                    options_.concurrency, std::move(locks),
+                                    std::move(handle))) {}
 
 Share::~Share() { core_->Abandon(); }
 
@@ -95,7 +96,7 @@ absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
   if (curl == nullptr) {
     return absl::InvalidArgumentError("Share::Attach: the CURL* is null");
   }
-  auto handle = std::make_shared<internal::Handle>(curl);
+  internal::RefPtr<internal::Handle> handle(new internal::Handle(curl));
   if (absl::Status status = handle->Attach(core_); !status.ok()) return status;
   return Attachment(std::move(handle));
 }

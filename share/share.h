@@ -62,6 +62,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
@@ -225,7 +226,7 @@ class Share {
         std::shared_ptr<const ShareHandle> handle);
 
   const ShareOptions options_;
-  const std::shared_ptr<internal::ShareCore> core_;
+  const internal::RefPtr<internal::ShareCore> core_;
 };
 
 }  // namespace curlshare

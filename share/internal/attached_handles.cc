@@ -2,35 +2,62 @@
 
 #include <curl/curl.h>
 
+#include <array>
 #include <cstddef>
-#include <cstdint>
 
 #include "absl/base/no_destructor.h"
+#include "absl/base/optimization.h"
 #include "absl/hash/hash.h"
 #include "absl/synchronization/mutex.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/ref_counted.h"
 
 namespace curlshare::internal {
+namespace {
 
-AttachedHandles& AttachedHandles::Get() {
-  static absl::NoDestructor<AttachedHandles> handles;
-  return *handles;
+// For a million handles the chains are 16 long; the pages of chains that are
+// never used are never there.
+constexpr size_t kChains = size_t{1} << 16;
+constexpr size_t kLocks = 64;
+
+// Chain i is guarded by lock i % kLocks.
+std::array<Handle*, kChains> chains;
+
+struct alignas(ABSL_CACHELINE_SIZE) Lock {
+  absl::Mutex mu;
+};
+
+absl::Mutex* LockOf(size_t chain) {
+  static absl::NoDestructor<std::array<Lock, kLocks>> locks;
+  return &(*locks)[chain % kLocks].mu;
 }
 
-AttachedHandles::Shard& AttachedHandles::ShardOf(CURL* curl) {
-  return shards_[absl::HashOf(curl) % shards_.size()];
+size_t ChainOf(CURL* curl) { return absl::HashOf(curl) % kChains; }
+
+}  // namespace
+
+RefPtr<Handle> EnterAttached(Handle* handle) {
+  const size_t chain = ChainOf(handle->curl());
+  Handle*& head = chains[chain];
+  absl::MutexLock lock(LockOf(chain));
+  for (Handle* other = head; other != nullptr; other = other->next_attached_) {
+    if (other->curl() == handle->curl()) return RefPtr<Handle>(other);
+  }
+  handle->next_attached_ = head;
+  head = handle;
+  return nullptr;
 }
 
-uint64_t AttachedHandles::Insert(CURL* curl, uint64_t share_id) {
-  Shard& shard = ShardOf(curl);
-  absl::MutexLock lock(&shard.mu);
-  const auto [it, inserted] = shard.share_ids.try_emplace(curl, share_id);
-  return inserted ? 0 : it->second;
-}
-
-void AttachedHandles::Erase(CURL* curl) {
-  Shard& shard = ShardOf(curl);
-  absl::MutexLock lock(&shard.mu);
-  shard.share_ids.erase(curl);
+void LeaveAttached(Handle* handle) {
+  const size_t chain = ChainOf(handle->curl());
+  absl::MutexLock lock(LockOf(chain));
+  for (Handle** link = &chains[chain]; *link != nullptr;
+       link = &(*link)->next_attached_) {
+    if (*link != handle) continue;
+    *link = handle->next_attached_;
+    handle->next_attached_ = nullptr;
+    return;
+  }
 }
 
 }  // namespace curlshare::internal

@@ -4,17 +4,17 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdint>
 #include <memory>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
@@ -28,12 +28,6 @@ namespace {
 // Cancel() end it earlier. As in curl_easy_perform.
 constexpr int kPollMilliseconds = 1000;
 
-// A handle that could not be released inside a callback under a share's lock.
-struct Deferred {
-  std::shared_ptr<Handle> handle;
-  Deferred* next;
-};
-
 absl::Status LockHeldError() {
   return absl::FailedPreconditionError(
       "this callback runs while libcurl holds a share's lock "
@@ -41,22 +35,33 @@ absl::Status LockHeldError() {
       "of a share can be used from it");
 }
 
-absl::Status AlreadyAttached(absl::string_view share) {
-  return absl::AlreadyExistsError(absl::StrCat(
-      "the handle is attached to ", share, " already; detach it first"));
-}
-
 }  // namespace
+
+// See the order of its members.
+static_assert(sizeof(void*) > 8 || sizeof(Handle) <= 128);
 
 Handle::~Handle() = default;
 
 Handle::Admission Handle::Admit(Mode mode, bool release,
                                 absl::Status& refusal) {
-  std::shared_ptr<ShareCore> gate;
+  {
+    absl::MutexLock lock(&mu_);
+    if (ABSL_PREDICT_TRUE(holder_ == nullptr && GateFor(mode) == nullptr)) {
+      BecomeHolder(mode);
+      return IsStale() ? Admission::kStaleHolder : Admission::kHolder;
+    }
+  }
+  return AdmitSlowly(mode, release, refusal);
+}
+
+Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
+                                      absl::Status& refusal) {
+  RefPtr<ShareCore> gate;
   while (true) {
-    std::shared_ptr<ShareCore> needed;
+    RefPtr<ShareCore> needed;
     {
       absl::MutexLock lock(&mu_);
+      release_requested_ |= release;
       // Of another thread it is known at once; of this one, no gate is needed.
       if (holder_ == ThisThreadToken()) return Admission::kNested;
       if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
@@ -65,7 +70,7 @@ Handle::Admission Handle::Admit(Mode mode, bool release,
       if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
         BecomeHolder(mode);
         gate_ = std::move(gate);
-        return Admission::kHolder;
+        return IsStale() ? Admission::kStaleHolder : Admission::kHolder;
       }
       if (mode_ != Mode::kTransfer && GateFor(mode) != nullptr) needed = share_;
     }
@@ -109,15 +114,11 @@ absl::Status Handle::Enter(Mode mode) {
       return absl::OkStatus();
     }
     case Admission::kHolder:
+      return absl::OkStatus();
+    case Admission::kStaleHolder:
       break;
   }
   if (mode != Mode::kTransfer) return absl::OkStatus();
-  bool prepare = false;
-  {
-    absl::MutexLock lock(&mu_);
-    prepare = share_ != nullptr && share_->epoch() != epoch_;
-  }
-  if (!prepare) return absl::OkStatus();
   absl::Status status = PrepareTransfer();
   if (!status.ok()) {
     Leave();
@@ -130,27 +131,37 @@ absl::Status Handle::Enter(Mode mode) {
 }
 
 void Handle::Leave() {
+  bool idle = false;
+  {
+    absl::MutexLock lock(&mu_);
+    if (depth_ > 1) {
+      --depth_;
+      return;
+    }
+    idle = !release_requested_ && gate_ == nullptr && !ShareIsClosing();
+    if (idle) BecomeIdle();
+  }
+  if (ABSL_PREDICT_FALSE(!idle)) return LeaveSlowly(/*release=*/false);
+  ReleaseDeferred();
+}
+
+void Handle::LeaveSlowly(bool release) {
   // Whatever is released below may hold the last reference on this.
-  std::shared_ptr<Handle> self;
-  std::shared_ptr<ShareCore> gate;
+  RefPtr<Handle> self(release ? this : nullptr);
+  RefPtr<ShareCore> gate;
   while (true) {
-    bool release = false;
-    {
+    if (!release) {
       absl::MutexLock lock(&mu_);
-      if (depth_ > 1) {
-        --depth_;
-        return;
-      }
       if (!release_requested_ && !ShareIsClosing()) {
         gate = std::move(gate_);
         BecomeIdle();
         break;
       }
-      if (self == nullptr) self = shared_from_this();
+      if (self == nullptr) self = RefPtr<Handle>(this);
       release = release_requested_;
-      release_requested_ = false;
     }
     if (release) {
+      release = false;
       ReleaseNow();
     } else if (!DetachNow().ok()) {
       // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
@@ -167,25 +178,30 @@ void Handle::Leave() {
   ReleaseDeferred();
 }
 
-void Handle::ReleaseDeferred() {
+void Handle::ReleaseAllDeferred() {
   ThisThread& thread = GetThisThread();
-  if (thread.deferred == nullptr || thread.kind_locks_held > 0 ||
-      thread.gates_held > 0) {
-    return;
-  }
-  auto* deferred = static_cast<Deferred*>(thread.deferred);
-  thread.deferred = nullptr;
+  if (thread.kind_locks_held > 0 || thread.gates_held > 0) return;
+  Handle* deferred = std::exchange(thread.deferred, nullptr);
   while (deferred != nullptr) {
-    const std::unique_ptr<Deferred> first(deferred);
-    deferred = first->next;
-    first->handle->Release();
+    const RefPtr<Handle> first = RefPtr<Handle>::Adopt(deferred);
+    deferred = std::exchange(first->next_deferred_, nullptr);
+    first->Release();
   }
 }
 
 void Handle::Defer() {
   ThisThread& thread = GetThisThread();
-  thread.deferred =
-      new Deferred{shared_from_this(), static_cast<Deferred*>(thread.deferred)};
+  next_deferred_ = thread.deferred;
+  thread.deferred = RefPtr<Handle>(this).Disown();
+}
+
+absl::Status Handle::AlreadyAttached() const {
+  const RefPtr<ShareCore> share = this->share();
+  return absl::AlreadyExistsError(
+      absl::StrCat("the handle is attached to ",
+                   // It may be on its way in or out, on another thread.
+                   share == nullptr ? "another share" : share->name(),
+                   " already; detach it first"));
 }
 
 bool Handle::gated() const {
@@ -210,13 +226,13 @@ void Handle::BecomeIdle() {
 }
 
 absl::Status Handle::PrepareTransfer() {
-  const std::shared_ptr<ShareCore> share = this->share();
+  const RefPtr<ShareCore> share = this->share();
   return ShareCore::IsClosing(share->epoch()) ? DetachNow()
-                                              : MoveToNewest(share);
+                                              : MoveToNewest(*share);
 }
 
-absl::Status Handle::MoveToNewest(const std::shared_ptr<ShareCore>& share) {
-  Generation newest = share->Newest();
+absl::Status Handle::MoveToNewest(ShareCore& share) {
+  Generation newest = share.Newest();
   // A close came in between: it will find this handle in transfer.
   if (newest.handle == nullptr) return absl::OkStatus();
   // The newest has just become gated: the next transfer moves there.
@@ -260,14 +276,14 @@ bool Handle::Shares(LockData kind) const {
   return generation_ != nullptr && generation_->kinds().Contains(kind);
 }
 
-absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
+absl::Status Handle::Attach(const RefPtr<ShareCore>& share) {
   if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
+  // Before anything that may be refused. One of no owner's is attached but
+  // once, as soon as it is made.
+  if (OwnsCurl() && this->share() != nullptr) return AlreadyAttached();
   absl::Status status;
   bool try_again = true;
   while (try_again) {
-    if (const std::shared_ptr<ShareCore> old = this->share(); old != nullptr) {
-      return AlreadyAttached(old->name());
-    }
     // The gate comes before the handle; see above.
     const bool gated = share->gated();
     if (gated) {
@@ -281,18 +297,17 @@ absl::Status Handle::Attach(const std::shared_ptr<ShareCore>& share) {
   return status;
 }
 
-absl::Status Handle::AttachInGate(const std::shared_ptr<ShareCore>& share,
-                                  bool in_gate, bool* try_again) {
+absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
+                                  bool* try_again) {
   *try_again = false;
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
-  AttachedHandles& all = AttachedHandles::Get();
-  if (const uint64_t id = all.Insert(curl_, share->id()); id != 0) {
+  if (const RefPtr<Handle> other = EnterAttached(this); other != nullptr) {
     Leave();
-    return AlreadyAttached(absl::StrCat("share #", id));
+    return other->AlreadyAttached();
   }
   absl::StatusOr<Generation> generation = share->Link(this);
   if (!generation.ok()) {
-    all.Erase(curl_);
+    LeaveAttached(this);
     Leave();
     return generation.status();
   }
@@ -300,7 +315,7 @@ absl::Status Handle::AttachInGate(const std::shared_ptr<ShareCore>& share,
     // It has become gated since the caller looked.
     *try_again = true;
     generation->handle.reset();
-    all.Erase(curl_);
+    LeaveAttached(this);
     share->Unlink(this);
     Leave();
     return absl::OkStatus();
@@ -348,19 +363,18 @@ absl::Status Handle::DetachNow() {
 }
 
 void Handle::LeaveShare() {
-  AttachedHandles::Get().Erase(curl_);
+  LeaveAttached(this);
   generation_.reset();
-  std::shared_ptr<ShareCore> share;
+  RefPtr<ShareCore> share;
   {
     absl::MutexLock lock(&mu_);
     share = std::move(share_);
-    share_ = nullptr;
     gated_ = false;
   }
   share->Unlink(this);
 }
 
-std::shared_ptr<ShareCore> Handle::share() const {
+RefPtr<ShareCore> Handle::share() const {
   absl::MutexLock lock(&mu_);
   return share_;
 }
@@ -435,18 +449,18 @@ absl::Status Handle::GetMulti(CURLM** multi) {
 }
 
 absl::Status Handle::ApplyMaxConnects(CURLM* multi) {
-  long wanted = max_connects_;
+  long wanted = max_connects();
   if (Shares(LockData::kConnect)) {
     wanted = std::max(wanted, static_cast<long>(share()->attached()));
   }
   if (wanted == applied_max_connects_) return absl::OkStatus();
   const CURLMcode code = curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, wanted);
-  if (code == CURLM_OK) applied_max_connects_ = wanted;
+  if (code == CURLM_OK) applied_max_connects_ = static_cast<int>(wanted);
   return MultiStatus(code, "curl_multi_setopt(CURLMOPT_MAXCONNECTS)");
 }
 
 absl::Status Handle::Perform() {
-  const std::shared_ptr<Handle> self = shared_from_this();
+  const RefPtr<Handle> self(this);
   if (absl::Status status = Enter(Mode::kTransfer); !status.ok()) return status;
   absl::Status status = Drive();
   Leave();
@@ -501,7 +515,7 @@ absl::Status Handle::Drive() {
   }
   const CURLMcode removed = curl_multi_remove_handle(multi, curl_);
   if (!done) {
-    (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, quick_exit_ ? 1L : 0L);
+    (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, quick_exit() ? 1L : 0L);
   }
   if (!status.ok()) return status;
   if (removed != CURLM_OK) {
@@ -515,10 +529,6 @@ void Handle::Release() {
     Defer();
     return;
   }
-  {
-    absl::MutexLock lock(&mu_);
-    release_requested_ = true;
-  }
   absl::Status refusal;
   switch (Admit(Mode::kChange, /*release=*/true, refusal)) {
     case Admission::kNested:
@@ -526,6 +536,7 @@ void Handle::Release() {
       // The end of the use, or of the transfer, releases it.
       return;
     case Admission::kHolder:
+    case Admission::kStaleHolder:
       break;
     case Admission::kForeignGate:
       if (OwnsCurl()) {
@@ -544,25 +555,27 @@ void Handle::Release() {
       BecomeHolder(Mode::kChange);
       break;
   }
-  Leave();
+  LeaveSlowly(/*release=*/true);
 }
 
 void Handle::ReleaseNow() {
   CURLM* multi = nullptr;
+  bool attached = false;
+  bool outside_gate = false;
   {
     absl::MutexLock lock(&mu_);
-    multi = multi_;
-    multi_ = nullptr;
+    release_requested_ = false;
+    std::swap(multi, multi_);
+    attached = share_ != nullptr;
+    outside_gate = gated_ && !share_->InGate();
   }
-  const bool attached = share() != nullptr;
   if (OwnsCurl()) {
     // First, since the address may be used anew at once.
-    AttachedHandles::Get().Erase(curl_);
+    LeaveAttached(this);
     FreeCurl();  // curl_easy_cleanup detaches it.
     if (attached) LeaveShare();
-  } else if (attached &&
-             (KindLocks::ThisThreadHoldsAny() ||
-              (gated() && !share()->InGate()) || !DetachNow().ok())) {
+  } else if (attached && (KindLocks::ThisThreadHoldsAny() || outside_gate ||
+                          !DetachNow().ok())) {
     ShareHandle::KeepForever(generation_);
     LeaveShare();
   }

@@ -32,10 +32,12 @@
 #include <cstdint>
 #include <memory>
 
+#include "absl/base/attributes.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "curlshare/share/internal/list_node.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/lock_data.h"
@@ -43,9 +45,9 @@
 
 namespace curlshare::internal {
 
-// Safe for concurrent use as the table above says. Always owned by
-// std::shared_ptr: a close, and a transfer, keep it alive while they need it.
-class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
+// Safe for concurrent use as the table above says. Always owned by RefPtrs: a
+// close, and a transfer, keep it alive while they need it.
+class Handle : public ListNode, public RefCounted {
  public:
   enum class Mode : uint8_t {
     kIdle,
@@ -68,8 +70,7 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // the owner has gone.
   void Leave() ABSL_LOCKS_EXCLUDED(mu_);
 
-  absl::Status Attach(const std::shared_ptr<ShareCore>& share)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Attach(const RefPtr<ShareCore>& share) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status Detach() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Whether it is attached to a gated generation. REQUIRES: as for curl().
@@ -96,13 +97,15 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
 
   // Frees what deferred releases have left on this thread, if it may now. To be
   // called wherever a thread leaves what it could have been called back from.
-  static void ReleaseDeferred();
+  static void ReleaseDeferred() {
+    if (GetThisThread().deferred != nullptr) ReleaseAllDeferred();
+  }
 
   // A close of `share`, which had this handle on its list a moment ago.
   void OnShareClosing(ShareCore& share, bool cancel) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Null where the handle is not attached.
-  std::shared_ptr<ShareCore> share() const ABSL_LOCKS_EXCLUDED(mu_);
+  RefPtr<ShareCore> share() const ABSL_LOCKS_EXCLUDED(mu_);
 
  protected:
   // The following need the caller to be the holder.
@@ -118,20 +121,11 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
-  // The connections that the handle keeps open: as for curl_easy_perform, what
-  // CURLOPT_MAXCONNECTS says (of a raw handle, whose option cannot be read:
-  // libcurl's default); and where it shares connections, one for each
-  // handle of the share, as libcurl applies the limit to them all.
-  void SetMaxConnects(long connections) {
-    // As libcurl reads its option.
-    max_connects_ = connections > 0 ? connections : kDefaultMaxConnects;
-  }
-  long max_connects() const { return max_connects_; }
-  // CURLOPT_QUICK_EXIT, which a cancelled transfer sets for a moment.
-  void SetQuickExit(bool on) { quick_exit_ = on; }
-  bool quick_exit() const { return quick_exit_; }
-  // libcurl's own default for an easy handle (DEFAULT_CONNCACHE_SIZE).
+  // What the handle's options say, which cannot be read: of a raw handle,
+  // libcurl's defaults (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
+  virtual long max_connects() const { return kDefaultMaxConnects; }
+  virtual bool quick_exit() const { return false; }
 
   // Whether Release() is to free the CURL*, and how. The caller is the holder,
   // for the last time; the multi handle goes after it.
@@ -140,31 +134,40 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
   // A better Status than the code alone gives.
   virtual absl::Status MakeStatus(CURLcode code);
 
-  CURL* curl_;
-
  private:
   enum class Cancelled : uint8_t { kNo, kByCaller, kByClose };
 
   enum class Admission : uint8_t {
     kNested,       // the caller is the holder already
     kHolder,       // it is now; and inside the gate where that is needed
+    kStaleHolder,  // so too, but its share has changed or is closing
     kBusy,         // another thread transfers
     kForeignGate,  // it would have to wait inside another share's gate
   };
 
   // Makes the caller the holder if that can be. `refusal` tells of
-  // kForeignGate; for a release, which cannot fail, that is only where the gate
-  // is occupied.
+  // kForeignGate. `release` asks for a release, which cannot fail: it happens
+  // here, or when the use or transfer in progress ends; kForeignGate is then
+  // only where the gate is occupied.
   Admission Admit(Mode mode, bool release, absl::Status& refusal)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Where somebody has to be waited for, or a gate to be entered.
+  ABSL_ATTRIBUTE_NOINLINE Admission AdmitSlowly(Mode mode, bool release,
+                                                absl::Status& refusal)
       ABSL_LOCKS_EXCLUDED(mu_);
   // The share whose gate a holder has to be inside; null if none.
   ShareCore* GateFor(Mode mode) const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     if (share_ == nullptr) return nullptr;
     // To move to another generation, either of which may be gated.
-    const bool moves = mode == Mode::kTransfer && share_->epoch() != epoch_;
+    const bool moves = mode == Mode::kTransfer && IsStale();
     return gated_ || (moves && share_->may_be_gated()) ? share_.get() : nullptr;
   }
+  bool IsStale() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return share_ != nullptr && share_->epoch() != epoch_;
+  }
+  absl::Status AlreadyAttached() const ABSL_LOCKS_EXCLUDED(mu_);
   void Defer();
+  ABSL_ATTRIBUTE_NOINLINE static void ReleaseAllDeferred();
 
   void CancelLocked(Cancelled by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsFree() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -178,35 +181,48 @@ class Handle : public ListNode, public std::enable_shared_from_this<Handle> {
 
   // The following need the caller to be the holder.
   absl::Status PrepareTransfer() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status MoveToNewest(const std::shared_ptr<ShareCore>& share)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status MoveToNewest(ShareCore& share) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status AttachInGate(const std::shared_ptr<ShareCore>& share,
-                            bool in_gate, bool* try_again)
+  absl::Status AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
+                            bool* try_again) ABSL_LOCKS_EXCLUDED(mu_);
+  // The last Leave, where there is more to do than to become idle; `release`
+  // says that a release has been asked for.
+  ABSL_ATTRIBUTE_NOINLINE void LeaveSlowly(bool release)
       ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status GetMulti(CURLM** multi) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ApplyMaxConnects(CURLM* multi) ABSL_LOCKS_EXCLUDED(mu_);
 
-  mutable absl::Mutex mu_;
-  ThreadToken holder_ ABSL_GUARDED_BY(mu_) = nullptr;
-  int depth_ ABSL_GUARDED_BY(mu_) = 0;
+  friend RefPtr<Handle> EnterAttached(Handle*);
+  friend void LeaveAttached(Handle*);
+
+  // In an order that leaves no gaps: there may be very many handles.
+  std::atomic<Cancelled> cancelled_{Cancelled::kNo};
   Mode mode_ ABSL_GUARDED_BY(mu_) = Mode::kIdle;
   bool release_requested_ ABSL_GUARDED_BY(mu_) = false;
-  std::atomic<Cancelled> cancelled_{Cancelled::kNo};
-  // Written by the holder, under `mu_` so that others may look.
-  std::shared_ptr<ShareCore> share_ ABSL_GUARDED_BY(mu_);
+  bool gated_ ABSL_GUARDED_BY(mu_) = false;  // `generation_` is
+
+ protected:
+  CURL* curl_;  // the holder's
+
+ private:
+  mutable absl::Mutex mu_;
+  ThreadToken holder_ ABSL_GUARDED_BY(mu_) = nullptr;
+  // The following are written by the holder, under `mu_` so that others may
+  // look.
+  RefPtr<ShareCore> share_ ABSL_GUARDED_BY(mu_);
   CURLM* multi_ ABSL_GUARDED_BY(mu_) = nullptr;
   uint64_t epoch_ ABSL_GUARDED_BY(mu_) = 0;  // of `generation_`
-  bool gated_ ABSL_GUARDED_BY(mu_) = false;  // so is this
-  // The holder's alone: what `curl_` is attached to, and the share whose gate
-  // Admit has entered; null if none.
-  std::shared_ptr<const ShareHandle> generation_;
-  std::shared_ptr<ShareCore> gate_;
-  long max_connects_ = kDefaultMaxConnects;
-  bool quick_exit_ = false;
-  long applied_max_connects_ = -1;  // what the multi handle has
+  int depth_ ABSL_GUARDED_BY(mu_) = 0;
+  // The holder's alone.
+  int applied_max_connects_ = -1;  // what the multi handle has
+  std::shared_ptr<const ShareHandle>
+      generation_;          // what `curl_` is attached to
+  RefPtr<ShareCore> gate_;  // what Admit has entered; null if none
+  // Links of the table of attached handles, and of ThisThread::deferred.
+  Handle* next_attached_ = nullptr;
+  Handle* next_deferred_ = nullptr;
 };
 
 }  // namespace curlshare::internal

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
@@ -68,12 +69,14 @@ absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
 }
 
 void ShareCore::Unlink(Handle* handle) {
+  std::shared_ptr<const ShareHandle> last;
   {
     absl::MutexLock lock(&mu_);
     handle->Remove();
     --attached_;
+    last = TakeIfDone();
   }
-  FinishIfEmpty();
+  if (last != nullptr) Finish(std::move(last));
 }
 
 Generation ShareCore::Newest() const {
@@ -82,6 +85,7 @@ Generation ShareCore::Newest() const {
 }
 
 bool ShareCore::gated() const {
+  if (!may_be_gated()) return false;
   absl::MutexLock lock(&mu_);
   return current_ != nullptr && current_gated_;
 }
@@ -136,7 +140,7 @@ void ShareCore::BeginClosing(bool cancel) {
 
 void ShareCore::VisitAttached() {
   while (true) {
-    std::shared_ptr<Handle> handle;
+    RefPtr<Handle> handle;
     bool cancel = false;
     {
       absl::MutexLock lock(&mu_);
@@ -145,7 +149,7 @@ void ShareCore::VisitAttached() {
       first->Remove();
       first->InsertBefore(&visited_);
       // Its owner takes it off the list, under `mu_`, before letting it die.
-      handle = first->shared_from_this();
+      handle = RefPtr<Handle>(first);
       cancel = cancel_;
     }
     handle->OnShareClosing(*this, cancel);
@@ -169,14 +173,22 @@ void ShareCore::VisitThroughGate(absl::Time deadline) {
   LeaveGate();
 }
 
+std::shared_ptr<const ShareHandle> ShareCore::TakeIfDone() {
+  const bool wanted = state_ == State::kClosing || abandoned_;
+  if (!wanted || attached_ > 0) return nullptr;
+  return std::move(current_);
+}
+
 void ShareCore::FinishIfEmpty() {
   std::shared_ptr<const ShareHandle> last;
   {
     absl::MutexLock lock(&mu_);
-    const bool wanted = state_ == State::kClosing || abandoned_;
-    if (!wanted || attached_ > 0 || current_ == nullptr) return;
-    last = std::move(current_);
+    last = TakeIfDone();
   }
+  if (last != nullptr) Finish(std::move(last));
+}
+
+void ShareCore::Finish(std::shared_ptr<const ShareHandle> last) {
   // All handles have left, so that this is the last reference. What libcurl
   // calls back meanwhile (CURLOPT_CLOSESOCKETFUNCTION) must not wait for this.
   ++GetThisThread().handles_held;

@@ -33,6 +33,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/list_node.h"
+#include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
@@ -53,8 +54,9 @@ struct Generation {
   uint64_t epoch = 0;
 };
 
-// Safe for concurrent use.
-class ShareCore {
+// Safe for concurrent use. Owned by RefPtrs: the Share's, and one of each
+// attached handle.
+class ShareCore final : public RefCounted {
  public:
   // `facade` is what Easy::share() answers while that object lives.
   ShareCore(Share* facade, bool detach_on_close, Concurrency concurrency,
@@ -92,7 +94,7 @@ class ShareCore {
   bool PauseGate() ABSL_LOCKS_EXCLUDED(mu_);
   void ResumeGate() { gate_.Enter(); }
   KindLockStats gate_stats() const { return gate_.stats(); }
-  // Whether any generation was ever gated.
+  // Whether any generation was ever gated: cheaper to ask than gated().
   bool may_be_gated() const {
     return may_be_gated_.load(std::memory_order_acquire);
   }
@@ -131,7 +133,11 @@ class ShareCore {
   void VisitThroughGate(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
   bool MustNotWaitForGate() const;
   bool HasUnvisited() const ABSL_LOCKS_EXCLUDED(mu_);
-  // Frees the newest CURLSH where nothing needs it any more.
+  // The newest CURLSH, where nothing needs it any more: for Finish, once `mu_`
+  // is free; else null.
+  std::shared_ptr<const ShareHandle> TakeIfDone()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void Finish(std::shared_ptr<const ShareHandle> last) ABSL_LOCKS_EXCLUDED(mu_);
   void FinishIfEmpty() ABSL_LOCKS_EXCLUDED(mu_);
   bool IsClosed() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return state_ == State::kClosed;

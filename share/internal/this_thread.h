@@ -4,16 +4,18 @@
 
 namespace curlshare::internal {
 
+class Handle;
+
 // Identifies the calling thread for as long as it lives; never null.
 using ThreadToken = const void*;
 
 // Plain data, so that it is usable until the very end of a thread and costs
 // no initialisation check.
 struct ThisThread {
-  int kind_locks_held = 0;   // of any share: see KindLocks
-  int handles_held = 0;      // in transfer or in use: see Handle
-  int gates_held = 0;        // of gated shares: see Gate
-  void* deferred = nullptr;  // handles to release: see Handle::Release
+  int kind_locks_held = 0;     // of any share: see KindLocks
+  int handles_held = 0;        // in transfer or in use: see Handle
+  int gates_held = 0;          // of gated shares: see Gate
+  Handle* deferred = nullptr;  // a list of those to release: Handle::Release
 };
 
 inline ThisThread& GetThisThread() {

@@ -1,0 +1,86 @@
+// A reference count inside the object: half of what std::shared_ptr takes, and
+// a reference can be had from a plain pointer, such as a list's.
+#ifndef CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_
+#define CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "absl/base/attributes.h"
+
+namespace curlshare::internal {
+
+// Base of what a RefPtr refers to. Safe for concurrent use.
+class RefCounted {
+ public:
+  RefCounted() = default;
+  RefCounted(const RefCounted&) = delete;
+  RefCounted& operator=(const RefCounted&) = delete;
+
+ protected:
+  ~RefCounted() = default;
+
+ private:
+  template <typename T>
+  friend class RefPtr;
+
+  void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
+  // True if that was the last one: then nobody else can take another.
+  bool Unref() {
+    return refs_.load(std::memory_order_acquire) == 1 ||
+           refs_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+  }
+
+  std::atomic<uint32_t> refs_{0};
+};
+
+// One reference. Deletes the object with the last. Thread-compatible.
+template <typename T>
+class RefPtr {
+ public:
+  RefPtr() = default;
+  RefPtr(std::nullptr_t) {}  // NOLINT(google-explicit-constructor): as of std
+  explicit RefPtr(T* object) : object_(object) {
+    if (object_ != nullptr) object_->Ref();
+  }
+  RefPtr(const RefPtr& other) : RefPtr(other.object_) {}
+  RefPtr(RefPtr&& other) noexcept
+      : object_(std::exchange(other.object_, nullptr)) {}
+  RefPtr& operator=(RefPtr other) noexcept {
+    std::swap(object_, other.object_);
+    return *this;
+  }
+  ~RefPtr() {
+    if (object_ != nullptr && object_->Unref()) Delete(object_);
+  }
+
+  // Gives the reference away as a plain pointer, and takes it back.
+  T* Disown() { return std::exchange(object_, nullptr); }
+  static RefPtr Adopt(T* object) {
+    RefPtr ptr;
+    ptr.object_ = object;
+    return ptr;
+  }
+
+  T* get() const { return object_; }
+  T& operator*() const { return *object_; }
+  T* operator->() const { return object_; }
+  friend bool operator==(const RefPtr& ptr, std::nullptr_t) {
+    return ptr.object_ == nullptr;
+  }
+  friend bool operator!=(const RefPtr& ptr, std::nullptr_t) {
+    return ptr.object_ != nullptr;
+  }
+
+ private:
+  // Apart, so that the rest is small enough to be inlined.
+  ABSL_ATTRIBUTE_NOINLINE static void Delete(T* object) { delete object; }
+
+  T* object_ = nullptr;
+};
+
+}  // namespace curlshare::internal
+
+#endif  // CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_
