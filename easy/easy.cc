@@ -7,7 +7,6 @@
 #include <climits>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <map>
 #include <memory>
 #include <optional>
@@ -15,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/base/config.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +24,7 @@
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
@@ -43,8 +42,17 @@ struct SlistDeleter {
 };
 using SlistPtr = std::unique_ptr<curl_slist, SlistDeleter>;
 
+struct CurlDeleter {
+  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+};
+using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
+
+using internal::Error;
+using internal::NoThrow;
+
 absl::Status MovedFrom() {
-  return absl::FailedPreconditionError("this Easy was moved from");
+  return Error(absl::StatusCode::kFailedPrecondition,
+               "this Easy was moved from");
 }
 
 std::string OptionCall(CURLoption option) {
@@ -56,8 +64,19 @@ std::string OptionCall(CURLoption option) {
 }
 
 absl::Status OptionStatus(CURLcode code, CURLoption option) {
-  return code == CURLE_OK ? absl::OkStatus()
-                          : EasyStatus(code, OptionCall(option));
+  if (code == CURLE_OK) return absl::OkStatus();
+  absl::Status status = NoThrow(
+      "curl_easy_setopt", [&] { return EasyStatus(code, OptionCall(option)); });
+  // Otherwise there was no memory for the name.
+  return GetEasyCode(status) == code ? status
+                                     : EasyStatus(code, "curl_easy_setopt");
+}
+
+// Throws what a std::vector throws.
+absl::StatusOr<std::vector<std::string>> ToVector(const curl_slist* list) {
+  std::vector<std::string> values;
+  for (; list != nullptr; list = list->next) values.emplace_back(list->data);
+  return values;
 }
 
 absl::Status InfoStatus(CURLcode code) {
@@ -71,24 +90,6 @@ bool IsToken(absl::string_view text) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
            (c >= 'a' && c <= 'z') || kOthers.find(c) != kOthers.npos;
   });
-}
-
-// Runs a callable of the user's: what it throws becomes a Status, since
-// nothing may be thrown through libcurl, which would keep its locks.
-absl::Status Guarded(absl::FunctionRef<absl::Status()> callable) {
-#ifdef ABSL_HAVE_EXCEPTIONS
-  try {
-    return callable();
-  } catch (const std::exception& e) {
-    return absl::UnknownError(absl::StrCat("a callback threw: ", e.what()));
-  } catch (...) {
-    return absl::UnknownError(
-        "a callback threw something that is no "
-        "std::exception");
-  }
-#else
-  return callable();
-#endif
 }
 
 // Ends what Enter() began.
@@ -121,7 +122,9 @@ class Easy::Core final : public internal::Handle {
     if (curl == nullptr) {
       return EasyStatus(CURLE_OUT_OF_MEMORY, "curl_easy_init");
     }
+    CurlPtr owned(curl);
     internal::RefPtr<Core> core(new Core(curl));
+    (void)owned.release();  // It is freed by Release().
     if (absl::Status status = core->SetBaseOptions(); !status.ok()) {
       core->Release();
       return status;
@@ -201,12 +204,8 @@ class Easy::Core final : public internal::Handle {
     method_ = source.method_;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
     for (const auto& [option, list] : source.slists_) {
-      std::vector<std::string> values;
-      for (const curl_slist* item = list.get(); item != nullptr;
-           item = item->next) {
-        values.emplace_back(item->data);
-      }
-      if (absl::Status status = SetSlist(option, values); !status.ok()) {
+      absl::StatusOr<std::vector<std::string>> values = ToVector(list.get());
+      if (absl::Status status = SetSlist(option, *values); !status.ok()) {
         return status;
       }
     }
@@ -320,7 +319,8 @@ class Easy::Core final : public internal::Handle {
 
   // True where the transfer may go on.
   bool Run(absl::FunctionRef<absl::Status()> callable) {
-    absl::Status status = Guarded(callable);
+    // Nothing may be thrown through libcurl, which would keep its locks.
+    absl::Status status = NoThrow("a callback", callable);
     if (status.ok()) return true;
     callback_status_ = std::move(status);
     return false;
@@ -391,9 +391,12 @@ Easy::~Easy() {
 
 absl::StatusOr<Easy> Easy::Create() {
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
-  absl::StatusOr<internal::RefPtr<Core>> core = Core::Create(curl_easy_init());
-  if (!core.ok()) return core.status();
-  return Easy(*std::move(core));
+  return NoThrow("Easy::Create", []() -> absl::StatusOr<Easy> {
+    absl::StatusOr<internal::RefPtr<Core>> core =
+        Core::Create(curl_easy_init());
+    if (!core.ok()) return core.status();
+    return Easy(*std::move(core));
+  });
 }
 
 // The frame of every method: `mode`, then the rest of the method, on the
@@ -412,12 +415,18 @@ absl::Status Easy::SetUrl(absl::string_view url) {
 
 absl::Status Easy::SetMethod(absl::string_view method) {
   if (!IsToken(method)) {
-    return absl::InvalidArgumentError(
+    return Error(
+        absl::StatusCode::kInvalidArgument,
         "SetMethod: a method is a token of RFC 9110, such as GET or PUT");
   }
+  std::string name;
+  absl::Status copied = NoThrow("SetMethod", [&] {
+    name = std::string(method);
+    return absl::OkStatus();
+  });
+  if (!copied.ok()) return copied;
   CURLSHARE_ENTER(Mode::kUse);
   CURL* const curl = core->curl();
-  const std::string name(method);
   CURLcode code = CURLE_OK;
   if (name == "GET") {
     code = curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
@@ -434,15 +443,15 @@ absl::Status Easy::SetMethod(absl::string_view method) {
     code = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
                             own ? nullptr : name.c_str());
   }
-  if (code == CURLE_OK) core->method_ = name;
+  if (code == CURLE_OK) core->method_ = std::move(name);
   return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
 }
 
 absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
   for (const std::string& header : headers) {
     if (header.find_first_of("\r\n") != header.npos) {
-      return absl::InvalidArgumentError(
-          "SetHeaders: a header must not hold a line break");
+      return Error(absl::StatusCode::kInvalidArgument,
+                   "SetHeaders: a header must not hold a line break");
     }
   }
   return SetSlist(CURLOPT_HTTPHEADER, headers);
@@ -472,8 +481,10 @@ namespace {
 absl::StatusOr<long> TimeoutMilliseconds(absl::string_view method,
                                          absl::Duration timeout) {
   if (timeout <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        method, ": ", absl::FormatDuration(timeout), " is not positive"));
+    return NoThrow(method, [&] {
+      return absl::InvalidArgumentError(absl::StrCat(
+          method, ": ", absl::FormatDuration(timeout), " is not positive"));
+    });
   }
   if (timeout == absl::InfiniteDuration()) return 0;
   const int64_t ms =
@@ -497,8 +508,8 @@ absl::Status Easy::SetConnectTimeout(absl::Duration timeout) {
 
 absl::Status Easy::SetFollowRedirects(int most) {
   if (most < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("SetFollowRedirects: ", most, " is negative"));
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "SetFollowRedirects: ", most, " is negative");
   }
   CURLSHARE_ENTER(Mode::kUse);
   CURLcode code = curl_easy_setopt(core->curl(), CURLOPT_MAXREDIRS,
@@ -537,16 +548,17 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
   // Before 8.21 it frees the list of the share, of which others know nothing.
   if (option == CURLOPT_HSTS_CTRL && (value & CURLHSTS_ENABLE) == 0 &&
       core->Shares(LockData::kHsts)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("CURLOPT_HSTS_CTRL cannot turn HSTS off while ",
-                     core->share()->name(), " shares it: detach first"));
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "CURLOPT_HSTS_CTRL cannot turn HSTS off while share #",
+                 core->share()->id(), " shares it: detach first");
   }
   if (option == CURLOPT_PIPEWAIT && value != 0 &&
       core->Shares(LockData::kConnect)) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "CURLOPT_PIPEWAIT cannot be set while ", core->share()->name(),
+    return Error(
+        absl::StatusCode::kFailedPrecondition,
+        "CURLOPT_PIPEWAIT cannot be set while share #", core->share()->id(),
         " shares connections: it would wait for ever for one that another "
-        "handle is opening"));
+        "handle is opening");
   }
   const CURLcode code = curl_easy_setopt(core->curl(), option, value);
   if (code == CURLE_OK && option == CURLOPT_MAXCONNECTS) {
@@ -558,6 +570,18 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
   return OptionStatus(code, option);
 }
 
+namespace {
+
+absl::Status HoldsNul(CURLoption option) {
+  return NoThrow("SetOption", [&] {
+    return absl::InvalidArgumentError(absl::StrCat(
+        OptionCall(option),
+        ": a value holds a NUL byte, at which libcurl would end it"));
+  });
+}
+
+}  // namespace
+
 absl::Status Easy::SetOffT(CURLoption option, curl_off_t value) {
   CURLSHARE_ENTER(Mode::kUse);
   return OptionStatus(curl_easy_setopt(core->curl(), option, value), option);
@@ -566,37 +590,34 @@ absl::Status Easy::SetOffT(CURLoption option, curl_off_t value) {
 absl::Status Easy::SetString(CURLoption option,
                              std::optional<absl::string_view> value) {
   if (value.has_value() && value->find('\0') != value->npos) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(OptionCall(option),
-                     ": the value holds a NUL byte, at which libcurl "
-                     "would end it"));
+    return HoldsNul(option);
   }
   CURLSHARE_ENTER(Mode::kUse);
   if (option == CURLOPT_COOKIEJAR && core->Shares(LockData::kCookie) &&
       !core->gated()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "CURLOPT_COOKIEJAR must be set before the handle joins ",
-        core->share()->name(), ", which shares cookies and is not gated"));
+    return Error(
+        absl::StatusCode::kFailedPrecondition,
+        "CURLOPT_COOKIEJAR must be set before the handle joins share #",
+        core->share()->id(), ", which shares cookies and is not gated");
   }
-  const std::optional<std::string> text(value);
-  return OptionStatus(
-      curl_easy_setopt(core->curl(), option,
-                       text.has_value() ? text->c_str() : nullptr),
-      option);
+  return NoThrow("SetOption", [&] {
+    const std::optional<std::string> text(value);
+    return OptionStatus(
+        curl_easy_setopt(core->curl(), option,
+                         text.has_value() ? text->c_str() : nullptr),
+        option);
+  });
 }
 
 absl::Status Easy::SetSlist(CURLoption option,
                             absl::Span<const std::string> values) {
   for (const std::string& value : values) {
     if (value.find('\0') != value.npos) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(OptionCall(option),
-                       ": a value holds a NUL byte, at which libcurl "
-                       "would end it"));
+      return HoldsNul(option);
     }
   }
   CURLSHARE_ENTER(Mode::kChange);
-  return core->SetSlist(option, values);
+  return NoThrow("SetOption", [&] { return core->SetSlist(option, values); });
 }
 
 absl::Status Easy::SetBlob(CURLoption option, absl::string_view value) {
@@ -631,14 +652,16 @@ absl::Status Easy::Perform() {
 absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
   CURLSHARE_ENTER(Mode::kTransfer);
   if (absl::Status status = SetUrl(url); !status.ok()) return status;
-  return core->FetchNow();
+  return NoThrow("Fetch", [&] { return core->FetchNow(); });
 }
 
 absl::StatusOr<std::string> Easy::GetString(CURLINFO info) {
   CURLSHARE_ENTER(Mode::kUse);
   absl::StatusOr<char*> value = core->GetInfo<char*>(info);
   if (!value.ok()) return value.status();
-  return std::string(*value == nullptr ? "" : *value);
+  return NoThrow("GetInfo", [&]() -> absl::StatusOr<std::string> {
+    return std::string(*value == nullptr ? "" : *value);
+  });
 }
 
 absl::StatusOr<long> Easy::GetLong(CURLINFO info) {
@@ -656,12 +679,7 @@ absl::StatusOr<std::vector<std::string>> Easy::GetSlist(CURLINFO info) {
   absl::StatusOr<curl_slist*> value = core->GetInfo<curl_slist*>(info);
   if (!value.ok()) return value.status();
   const SlistPtr list(*value);
-  std::vector<std::string> values;
-  for (const curl_slist* item = list.get(); item != nullptr;
-       item = item->next) {
-    values.emplace_back(item->data);
-  }
-  return values;
+  return NoThrow("GetInfo", [&] { return ToVector(list.get()); });
 }
 
 absl::StatusOr<curl_socket_t> Easy::GetSocket(CURLINFO info) {
@@ -699,14 +717,18 @@ absl::Status Easy::Reset() {
 
 absl::StatusOr<Easy> Easy::Duplicate() {
   CURLSHARE_ENTER(Mode::kChange);
+  return NoThrow("Duplicate", [&] { return DuplicateNow(*core); });
+}
+
+absl::StatusOr<Easy> Easy::DuplicateNow(Core& core) {
   absl::StatusOr<internal::RefPtr<Core>> copy =
-      Core::Create(curl_easy_duphandle(core->curl()));
+      Core::Create(curl_easy_duphandle(core.curl()));
   if (!copy.ok()) return copy.status();
   Easy easy(*std::move(copy));
-  if (absl::Status status = easy.core_->CopyFrom(*core); !status.ok()) {
+  if (absl::Status status = easy.core_->CopyFrom(core); !status.ok()) {
     return status;
   }
-  const internal::RefPtr<internal::ShareCore> share = core->share();
+  const internal::RefPtr<internal::ShareCore> share = core.share();
   if (share != nullptr) {
     absl::Status status = easy.core_->Attach(share);
     // Otherwise the share has begun to close, and this handle leaves it now.

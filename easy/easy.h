@@ -98,8 +98,8 @@ class Easy {
  public:
   // Receives a piece of the body, or one header line. A Status other than kOk
   // ends the transfer, which returns it; so does an exception, as kUnknown
-  // with its text. Must not move, assign or destroy the Easy's sinks. Copied
-  // by Duplicate.
+  // with its text, std::bad_alloc as kResourceExhausted. Must not move, assign
+  // or destroy the Easy's sinks. Copied by Duplicate.
   using Sink = std::function<absl::Status(absl::string_view)>;
   using Progress = std::function<absl::Status(const TransferProgress&)>;
 
@@ -251,6 +251,7 @@ class Easy {
 
   explicit Easy(internal::RefPtr<Core> core);
 
+  static absl::StatusOr<Easy> DuplicateNow(Core& core);
   absl::Status SetLong(CURLoption option, long value);
   absl::Status SetOffT(CURLoption option, curl_off_t value);
   // Null data unsets.

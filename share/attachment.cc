@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 
 namespace curlshare {
@@ -15,7 +16,8 @@ namespace {
 using internal::Handle;
 
 absl::Status NothingAttached() {
-  return absl::FailedPreconditionError(
+  return internal::Error(
+      absl::StatusCode::kFailedPrecondition,
       "this Attachment holds no handle: it was moved from or detached");
 }
 
@@ -64,7 +66,8 @@ absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
   }
   if (handle_->gated()) {
     handle_->Leave();
-    return absl::FailedPreconditionError(
+    return internal::Error(
+        absl::StatusCode::kFailedPrecondition,
         "the share is gated: a transfer of your own would keep every other "
         "thread out of it; use Attachment::Perform()");
   }
@@ -88,7 +91,8 @@ absl::Status Attachment::Detach() {
 
 absl::Status Attachment::Transfer::End(CURLcode code) {
   if (handle_ == nullptr) {
-    return absl::FailedPreconditionError("the transfer has ended already");
+    return internal::Error(absl::StatusCode::kFailedPrecondition,
+                           "the transfer has ended already");
   }
   absl::Status status = handle_->TransferStatus(code);
   Finish();

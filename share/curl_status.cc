@@ -3,15 +3,18 @@
 #include <curl/curl.h>
 
 #include <cstddef>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "absl/base/config.h"
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "curlshare/share/internal/error.h"
 
 namespace curlshare {
 namespace {
@@ -20,6 +23,10 @@ namespace {
 constexpr absl::string_view kEasyUrl = "curl_share/CURLcode";
 constexpr absl::string_view kShareUrl = "curl_share/CURLSHcode";
 constexpr absl::string_view kMultiUrl = "curl_share/CURLMcode";
+
+constexpr absl::string_view kEasyPrefix = "CURLE_";
+constexpr absl::string_view kSharePrefix = "CURLSHE_";
+constexpr absl::string_view kMultiPrefix = "CURLM_";
 
 // By number. The headers of the oldest libcurl that is supported lack the
 // newest codes, so that the table cannot be a switch over the enumerators. ""
@@ -145,13 +152,14 @@ constexpr absl::string_view kMultiNames[] = {"OK",
                                              "ABORTED_BY_CALLBACK",
                                              "UNRECOVERABLE_POLL"};
 
+// The name of `code` without its prefix; empty where it has none.
 template <size_t kSize>
-std::string Name(absl::string_view prefix,
-                 const absl::string_view (&names)[kSize], int code) {
-  if (code >= 0 && static_cast<size_t>(code) < kSize && !names[code].empty()) {
-    return absl::StrCat(prefix, names[code]);
-  }
-  return absl::StrCat(prefix, code);
+absl::string_view Find(const absl::string_view (&names)[kSize], int code) {
+  return code >= 0 && static_cast<size_t>(code) < kSize ? names[code] : "";
+}
+
+std::string Name(absl::string_view prefix, absl::string_view name, int code) {
+  return name.empty() ? absl::StrCat(prefix, code) : absl::StrCat(prefix, name);
 }
 
 absl::StatusCode ToStatusCode(CURLcode code) {
@@ -263,16 +271,31 @@ absl::StatusCode ToStatusCode(CURLMcode code) {
   }
 }
 
+// Where there is no memory for it, without.
+absl::Status WithPayload(absl::Status status, absl::string_view url,
+                         int number) noexcept {
+#ifdef ABSL_HAVE_EXCEPTIONS
+  try {
+    status.SetPayload(url, absl::Cord(absl::StrCat(number)));
+  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): see above
+  }
+#else
+  status.SetPayload(url, absl::Cord(absl::StrCat(number)));
+#endif
+  return status;
+}
+
 template <typename Code>
 absl::Status Make(Code code, absl::string_view url, absl::string_view call,
-                  absl::string_view name, absl::string_view text,
-                  absl::string_view detail) {
+                  absl::string_view prefix, absl::string_view name,
+                  absl::string_view text, absl::string_view detail) {
   const int number = static_cast<int>(code);
-  absl::Status status(ToStatusCode(code),
-                      absl::StrCat(call, ": ", name, " (", number, "): ", text,
-                                   detail.empty() ? "" : ": ", detail));
-  status.SetPayload(url, absl::Cord(absl::StrCat(number)));
-  return status;
+  return WithPayload(
+      internal::Error(
+          ToStatusCode(code), call, ": ", prefix,
+          name.empty() ? absl::AlphaNum(number) : absl::AlphaNum(name), " (",
+          number, "): ", text, detail.empty() ? "" : ": ", detail),
+      url, number);
 }
 
 template <typename Code>
@@ -291,21 +314,21 @@ std::optional<Code> Get(const absl::Status& status, absl::string_view url) {
 absl::Status EasyStatus(CURLcode code, absl::string_view call,
                         absl::string_view detail) {
   if (code == CURLE_OK) return absl::OkStatus();
-  return Make(code, kEasyUrl, call, EasyCodeName(code),
+  return Make(code, kEasyUrl, call, kEasyPrefix, Find(kEasyNames, code),
               curl_easy_strerror(code), detail);
 }
 
 absl::Status ShareStatus(CURLSHcode code, absl::string_view call,
                          absl::string_view detail) {
   if (code == CURLSHE_OK) return absl::OkStatus();
-  return Make(code, kShareUrl, call, ShareCodeName(code),
+  return Make(code, kShareUrl, call, kSharePrefix, Find(kShareNames, code),
               curl_share_strerror(code), detail);
 }
 
 absl::Status MultiStatus(CURLMcode code, absl::string_view call,
                          absl::string_view detail) {
   if (code == CURLM_OK) return absl::OkStatus();
-  return Make(code, kMultiUrl, call, MultiCodeName(code),
+  return Make(code, kMultiUrl, call, kMultiPrefix, Find(kMultiNames, code),
               curl_multi_strerror(code), detail);
 }
 
@@ -322,23 +345,20 @@ std::optional<CURLMcode> GetMultiCode(const absl::Status& status) {
 }
 
 absl::Status WithEasyCode(absl::Status status, CURLcode code) {
-  if (!status.ok()) {
-    status.SetPayload(kEasyUrl,
-                      absl::Cord(absl::StrCat(static_cast<int>(code))));
-  }
-  return status;
+  if (status.ok()) return status;
+  return WithPayload(std::move(status), kEasyUrl, static_cast<int>(code));
 }
 
 std::string EasyCodeName(CURLcode code) {
-  return Name("CURLE_", kEasyNames, static_cast<int>(code));
+  return Name(kEasyPrefix, Find(kEasyNames, code), code);
 }
 
 std::string ShareCodeName(CURLSHcode code) {
-  return Name("CURLSHE_", kShareNames, static_cast<int>(code));
+  return Name(kSharePrefix, Find(kShareNames, code), code);
 }
 
 std::string MultiCodeName(CURLMcode code) {
-  return Name("CURLM_", kMultiNames, static_cast<int>(code));
+  return Name(kMultiPrefix, Find(kMultiNames, code), code);
 }
 
 }  // namespace curlshare

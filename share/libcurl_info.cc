@@ -2,10 +2,15 @@
 
 #include <curl/curl.h>
 
+#include <atomic>
+#include <memory>
+
 #include "absl/base/no_destructor.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/error.h"
 
 namespace curlshare {
 namespace {
@@ -15,37 +20,48 @@ struct Libcurl {
   LibcurlInfo info;
 };
 
-Libcurl Init() {
-  Libcurl libcurl;
+// Set once libcurl is initialised. Never destroyed, and curl_global_cleanup is
+// never called: handles may still be in use while static objects are destroyed.
+std::atomic<const Libcurl*> running{nullptr};
+
+absl::Status Init() {
   const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
-  if (code != CURLE_OK) {
-    libcurl.status = EasyStatus(code, "curl_global_init");
-    return libcurl;
-  }
+  if (code != CURLE_OK) return EasyStatus(code, "curl_global_init");
+  auto libcurl = std::make_unique<Libcurl>();
   const curl_version_info_data* data = curl_version_info(CURLVERSION_NOW);
-  libcurl.info.version = data->version;
-  libcurl.info.version_num = data->version_num;
-  if (data->ssl_version != nullptr)
-    libcurl.info.ssl_version = data->ssl_version;
+  libcurl->info.version = data->version;
+  libcurl->info.version_num = data->version_num;
+  if (data->ssl_version != nullptr) {
+    libcurl->info.ssl_version = data->ssl_version;
+  }
   if (data->version_num < LibcurlVersion(7, 88, 0)) {
-    libcurl.status = absl::UnimplementedError(
+    libcurl->status = absl::UnimplementedError(
         absl::StrCat("libcurl ", data->version,
                      " is running; curl_share needs 7.88.0 or newer"));
   }
-  return libcurl;
-}
-
-// Never destroyed, and curl_global_cleanup is never called: handles may still
-// be in use while static objects are destroyed.
-const Libcurl& Get() {
-  static const absl::NoDestructor<Libcurl> libcurl(Init());
-  return *libcurl;
+  absl::Status status = libcurl->status;
+  running.store(libcurl.release(), std::memory_order_release);
+  return status;
 }
 
 }  // namespace
 
-absl::Status InitLibcurl() { return Get().status; }
+absl::Status InitLibcurl() {
+  const Libcurl* libcurl = running.load(std::memory_order_acquire);
+  if (libcurl != nullptr) return libcurl->status;
+  static absl::NoDestructor<absl::Mutex> mu;
+  absl::MutexLock lock(mu.get());
+  libcurl = running.load(std::memory_order_acquire);
+  if (libcurl != nullptr) return libcurl->status;
+  return internal::NoThrow("InitLibcurl", &Init);
+}
 
-const LibcurlInfo& RunningLibcurl() { return Get().info; }
+const LibcurlInfo& RunningLibcurl() {
+  static const absl::NoDestructor<LibcurlInfo> none;
+  // A failure shows as an empty answer.
+  InitLibcurl().IgnoreError();
+  const Libcurl* libcurl = running.load(std::memory_order_acquire);
+  return libcurl == nullptr ? *none : libcurl->info;
+}
 
 }  // namespace curlshare

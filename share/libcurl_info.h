@@ -2,8 +2,8 @@
 //
 // curl_global_init must run once, before any other use of libcurl, and
 // curl_version_info writes to static data, so that two threads that call it
-// race. Both happen here, under one absl::call_once; the rest of the library
-// reads the kept answer.
+// race. Both happen here, once, under a mutex; the rest of the library reads
+// the kept answer.
 //
 //   if (absl::Status s = InitLibcurl(); !s.ok()) return s;
 //   LOG(INFO) << "libcurl " << RunningLibcurl().version;
@@ -37,7 +37,8 @@ struct LibcurlInfo {
 // Easy::Create call it. An application that has called curl_global_init
 // itself loses nothing: libcurl counts.
 //
-// kInternal where libcurl refuses; kUnimplemented where the running libcurl is
+// kInternal where libcurl refuses, kResourceExhausted when out of memory: the
+// next call tries again; kUnimplemented where the running libcurl is
 // older than 7.88.0, the oldest whose behaviour this library knows.
 //
 // Safe to call from any thread.

@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/libcurl_info.h"
 
 namespace curlshare {
@@ -26,20 +28,23 @@ static_assert(static_cast<int>(LockData::kConnect) == CURL_LOCK_DATA_CONNECT);
 static_assert(static_cast<int>(LockData::kPsl) == CURL_LOCK_DATA_PSL);
 static_assert(static_cast<int>(LockData::kHsts) == CURL_LOCK_DATA_HSTS);
 
-LockDataSet Probe() {
-  LockDataSet available;
-  if (!InitLibcurl().ok()) return available;
+absl::StatusOr<LockDataSet> Probe() {
+  if (absl::Status status = InitLibcurl(); !status.ok()) return status;
   CURLSH* share = curl_share_init();
-  if (share == nullptr) return available;
+  if (share == nullptr) return ShareStatus(CURLSHE_NOMEM, "curl_share_init");
+  LockDataSet available;
+  CURLSHcode code = CURLSHE_OK;
   for (LockData kind : LockDataSet::All()) {
     // Each kind once: a second SHARE of CONNECT leaks before 8.10.
-    if (curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind)) ==
-        CURLSHE_OK) {
-      available = available | kind;
-    }
+    code = curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind));
+    if (code == CURLSHE_OK) available = available | kind;
+    if (code == CURLSHE_NOMEM) break;  // says nothing about the kind
   }
   // Nothing was ever attached, so that this cannot fail.
   (void)curl_share_cleanup(share);
+  if (code == CURLSHE_NOMEM) {
+    return ShareStatus(code, "curl_share_setopt(CURLSHOPT_SHARE)");
+  }
   return available;
 }
 
@@ -63,9 +68,22 @@ absl::string_view LockDataName(LockData kind) {
   return "invalid";
 }
 
+absl::StatusOr<LockDataSet> LockDataSet::FindAvailable() {
+  // Probed once, but for failures. Two threads may do it at once: the answer is
+  // the same.
+  static std::atomic<LockDataSet> available{LockDataSet()};
+  static std::atomic<bool> known{false};
+  if (!known.load(std::memory_order_acquire)) {
+    absl::StatusOr<LockDataSet> found = Probe();
+    if (!found.ok()) return found;
+    available.store(*found, std::memory_order_relaxed);
+    known.store(true, std::memory_order_release);
+  }
+  return available.load(std::memory_order_relaxed);
+}
+
 LockDataSet LockDataSet::Available() {
-  static const LockDataSet available = Probe();
-  return available;
+  return FindAvailable().value_or(LockDataSet());
 }
 
 absl::StatusOr<LockDataSet> LockDataSet::Parse(absl::string_view text) {

@@ -64,8 +64,11 @@ class LockDataSet {
   }
 
   // The kinds that the running libcurl can share: it is asked once, at the
-  // first call, and a build without libpsl, say, lacks kPsl. Empty where
-  // libcurl cannot be initialised. Safe to call from any thread.
+  // first call, and a build without libpsl, say, lacks kPsl. Safe to call from
+  // any thread. Errors of InitLibcurl(); kResourceExhausted when out of memory;
+  // the next call then asks again.
+  static absl::StatusOr<LockDataSet> FindAvailable();
+  // The same; empty where that fails.
   static LockDataSet Available();
 
   // Reads names separated by commas, in any case, blanks allowed around each:

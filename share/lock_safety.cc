@@ -125,9 +125,7 @@ bool NeedsGate(LockDataSet kinds, Concurrency concurrency) {
     case Concurrency::kAuto:
       break;
   }
-  static const LockDataSet safe =
-      ConcurrentSafeKinds(RunningLibcurl().version_num);
-  return !safe.ContainsAll(kinds);
+  return !ConcurrentSafeKinds(RunningLibcurl().version_num).ContainsAll(kinds);
 }
 
 }  // namespace curlshare

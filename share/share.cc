@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
@@ -24,15 +25,17 @@
 namespace curlshare {
 namespace {
 
+using internal::Error;
+using internal::NoThrow;
+
 // Whether the running libcurl can share `kinds`, all of them.
 absl::Status CheckKinds(LockDataSet kinds) {
-  if (absl::Status status = InitLibcurl(); !status.ok()) return status;
-  const LibcurlInfo& libcurl = RunningLibcurl();
-  if (const LockDataSet missing = kinds - LockDataSet::Available();
-      !missing.empty()) {
-    return absl::UnimplementedError(absl::StrCat("libcurl ", libcurl.version,
-                                                 " was built without ", missing,
-                                                 ": it cannot be shared"));
+  const absl::StatusOr<LockDataSet> available = LockDataSet::FindAvailable();
+  if (!available.ok()) return available.status();
+  if (const LockDataSet missing = kinds - *available; !missing.empty()) {
+    return Error(absl::StatusCode::kUnimplemented, "libcurl ",
+                 RunningLibcurl().version, " was built without ", missing,
+                 ": it cannot be shared");
   }
   return absl::OkStatus();
 }
@@ -67,20 +70,26 @@ std::string ShareStats::ToString() const {
 }
 
 absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
-  if (!options.lock_data.has_value()) options.lock_data = DefaultLockData();
-  if (absl::Status status = CheckKinds(*options.lock_data); !status.ok()) {
+  // Before the default, which is empty where this fails.
+  if (absl::Status status =
+          CheckKinds(options.lock_data.value_or(LockDataSet()));
+      !status.ok()) {
     return status;
   }
+  if (!options.lock_data.has_value()) options.lock_data = DefaultLockData();
   if (ConcurrencyName(options.concurrency) == "invalid") {
-    return absl::InvalidArgumentError(
-        "ShareOptions::concurrency is none of the enumerators");
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "ShareOptions::concurrency is none of the enumerators");
   }
-  auto locks = std::make_shared<KindLocks>(options.lock_observer);
-  absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
-      ShareHandle::Create(*options.lock_data, locks);
-  if (!handle.ok()) return handle.status();
-  return std::unique_ptr<Share>(
-      new Share(std::move(options), std::move(locks), *std::move(handle)));
+  return NoThrow(
+      "Share::Create", [&]() -> absl::StatusOr<std::unique_ptr<Share>> {
+        auto locks = std::make_shared<KindLocks>(options.lock_observer);
+        absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
+            ShareHandle::Create(*options.lock_data, locks);
+        if (!handle.ok()) return handle.status();
+        return std::unique_ptr<Share>(new Share(
+            std::move(options), std::move(locks), *std::move(handle)));
+      });
 }
 
 Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
@@ -94,11 +103,16 @@ Share::~Share() { core_->Abandon(); }
 
 absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
   if (curl == nullptr) {
-    return absl::InvalidArgumentError("Share::Attach: the CURL* is null");
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "Share::Attach: the CURL* is null");
   }
-  internal::RefPtr<internal::Handle> handle(new internal::Handle(curl));
-  if (absl::Status status = handle->Attach(core_); !status.ok()) return status;
-  return Attachment(std::move(handle));
+  return NoThrow("Share::Attach", [&]() -> absl::StatusOr<Attachment> {
+    Attachment attachment(
+        internal::RefPtr<internal::Handle>(new internal::Handle(curl)));
+    absl::Status status = attachment.handle_->Attach(core_);
+    if (!status.ok()) return status;
+    return attachment;
+  });
 }
 
 absl::Status Share::Close(absl::Time deadline) {

@@ -33,6 +33,9 @@
 // `closing` lasts from a Close until the last handle in use has left; that one
 // frees the CURLSH.
 //
+// ERRORS come as absl::Status; nothing that returns one throws. When out of
+// memory it is kResourceExhausted, and the share is as it was.
+//
 // CALLBACKS. libcurl runs your callbacks inside a transfer. From one, every
 // method here may be called, with two exceptions that return
 // kFailedPrecondition and change nothing: Close and CloseNow without a

@@ -6,15 +6,14 @@
 #include <cstdint>
 #include <memory>
 #include <utility>
-#include <vector>
 
 #include "absl/base/no_destructor.h"
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
@@ -24,11 +23,11 @@ namespace {
 
 std::atomic<int64_t> live_handles{0};
 
-// Reachable, so that a leak checker tells them from what was forgotten.
-struct KeptHandles {
-  absl::Mutex mu;
-  std::vector<std::shared_ptr<const ShareHandle>> handles ABSL_GUARDED_BY(mu);
+struct CurlshDeleter {
+  // Nothing was ever attached to it: this cannot fail.
+  void operator()(CURLSH* share) const { (void)curl_share_cleanup(share); }
 };
+using CurlshPtr = std::unique_ptr<CURLSH, CurlshDeleter>;
 
 // The settings of a fresh CURLSH. The lock functions come first: no kind is
 // ever shared without them.
@@ -61,28 +60,45 @@ absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
 
 }  // namespace
 
+// What was kept for ever, linked to each other: to keep must not need memory.
+// Reachable from here, so that a leak checker tells it from what was forgotten.
+struct ShareHandle::Kept {
+  static absl::Mutex& mu() {
+    static absl::NoDestructor<absl::Mutex> mu;
+    return *mu;
+  }
+  static inline const ShareHandle* first = nullptr;  // guarded by mu()
+};
+
 absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
     LockDataSet kinds, std::shared_ptr<KindLocks> locks) {
   // Since 8.13 curl_share_init creates an easy handle.
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
-  CURLSH* share = curl_share_init();
-  if (share == nullptr) {
-    return ShareStatus(CURLSHE_NOMEM, "curl_share_init");
-  }
-  live_handles.fetch_add(1, std::memory_order_relaxed);
-  std::shared_ptr<const ShareHandle> handle(
-      new ShareHandle(share, kinds, std::move(locks)), &Destroy);
-  if (absl::Status status = Configure(share, kinds, handle->locks_.get());
-      !status.ok()) {
-    return status;
-  }
-  return handle;
+  return internal::NoThrow(
+      "ShareHandle::Create",
+      [&]() -> absl::StatusOr<std::shared_ptr<const ShareHandle>> {
+        CurlshPtr share(curl_share_init());
+        if (share == nullptr) {
+          return ShareStatus(CURLSHE_NOMEM, "curl_share_init");
+        }
+        auto* const created =
+            new ShareHandle(share.get(), kinds, std::move(locks));
+        (void)share.release();
+        live_handles.fetch_add(1, std::memory_order_relaxed);
+        // Where its constructor throws, it has called Destroy.
+        std::shared_ptr<const ShareHandle> handle(created, &Destroy);
+        if (absl::Status status =
+                Configure(created->share_, kinds, created->locks_.get());
+            !status.ok()) {
+          return status;
+        }
+        return handle;
+      });
 }
 
 void ShareHandle::Destroy(const ShareHandle* handle) {
   if (curl_share_cleanup(handle->share_) != CURLSHE_OK) {
-    KeepForever(std::shared_ptr<const ShareHandle>(
-        handle, [](const ShareHandle*) { /* not owned any more */ }));
+    handle->Keep();
     return;
   }
   live_handles.fetch_sub(1, std::memory_order_relaxed);
@@ -90,9 +106,19 @@ void ShareHandle::Destroy(const ShareHandle* handle) {
 }
 
 void ShareHandle::KeepForever(std::shared_ptr<const ShareHandle> handle) {
-  static absl::NoDestructor<KeptHandles> kept;
-  absl::MutexLock lock(&kept->mu);
-  kept->handles.push_back(std::move(handle));
+  const ShareHandle& kept = *handle;
+  absl::MutexLock lock(&Kept::mu());
+  // Several CURL* may ask for the same one.
+  if (kept.kept_self_ != nullptr) return;
+  kept.kept_self_ = std::move(handle);
+  kept.next_kept_ = Kept::first;
+  Kept::first = &kept;
+}
+
+void ShareHandle::Keep() const {
+  absl::MutexLock lock(&Kept::mu());
+  next_kept_ = Kept::first;
+  Kept::first = this;
 }
 
 int64_t ShareHandle::live_count() {

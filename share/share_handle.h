@@ -61,10 +61,16 @@ class ShareHandle {
   // attached a handle behind this library's back, both are kept for ever: that
   // is better than locks that are freed under a handle that uses them.
   static void Destroy(const ShareHandle* handle);
+  void Keep() const;
+
+  struct Kept;  // see KeepForever
 
   CURLSH* const share_;
   const LockDataSet kinds_;
   const std::shared_ptr<KindLocks> locks_;
+  // Of the list of what is kept for ever.
+  mutable std::shared_ptr<const ShareHandle> kept_self_;
+  mutable const ShareHandle* next_kept_ = nullptr;
 };
 
 }  // namespace curlshare

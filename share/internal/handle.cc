@@ -10,10 +10,10 @@
 #include "absl/base/optimization.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -29,7 +29,8 @@ namespace {
 constexpr int kPollMilliseconds = 1000;
 
 absl::Status LockHeldError() {
-  return absl::FailedPreconditionError(
+  return Error(
+      absl::StatusCode::kFailedPrecondition,
       "this callback runs while libcurl holds a share's lock "
       "(CURLOPT_DEBUGFUNCTION and CURLOPT_CLOSESOCKETFUNCTION do): no handle "
       "of a share can be used from it");
@@ -98,14 +99,15 @@ absl::Status Handle::Enter(Mode mode) {
   absl::Status refusal;
   switch (Admit(mode, /*release=*/false, refusal)) {
     case Admission::kBusy:
-      return absl::FailedPreconditionError(
-          "the handle is in transfer on another thread");
+      return Error(absl::StatusCode::kFailedPrecondition,
+                   "the handle is in transfer on another thread");
     case Admission::kForeignGate:
       return refusal;
     case Admission::kNested: {
       absl::MutexLock lock(&mu_);
       if (mode != Mode::kUse) {
-        return absl::FailedPreconditionError(
+        return Error(
+            absl::StatusCode::kFailedPrecondition,
             mode_ == Mode::kTransfer
                 ? "not possible from a callback of the handle's own transfer"
                 : "not possible while the handle is in use on this thread");
@@ -197,11 +199,15 @@ void Handle::Defer() {
 
 absl::Status Handle::AlreadyAttached() const {
   const RefPtr<ShareCore> share = this->share();
-  return absl::AlreadyExistsError(
-      absl::StrCat("the handle is attached to ",
-                   // It may be on its way in or out, on another thread.
-                   share == nullptr ? "another share" : share->name(),
-                   " already; detach it first"));
+  if (share == nullptr) {
+    // It is on its way in or out, on another thread.
+    return Error(absl::StatusCode::kAlreadyExists,
+                 "the handle is attached to another share already; detach it "
+                 "first");
+  }
+  return Error(absl::StatusCode::kAlreadyExists,
+               "the handle is attached to share #", share->id(),
+               " already; detach it first");
 }
 
 bool Handle::gated() const {
@@ -345,8 +351,8 @@ absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
 absl::Status Handle::Detach() {
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
   absl::Status status = share() == nullptr
-                            ? absl::FailedPreconditionError(
-                                  "the handle is not attached to a share")
+                            ? Error(absl::StatusCode::kFailedPrecondition,
+                                    "the handle is not attached to a share")
                             : DetachNow();
   Leave();
   return status;
@@ -417,14 +423,15 @@ absl::Status Handle::TransferStatus(CURLcode code) {
     case Cancelled::kNo:
       return MakeStatus(code);
     case Cancelled::kByCaller:
-      return WithEasyCode(
-          absl::CancelledError("the transfer was ended by Cancel()"), code);
+      return WithEasyCode(Error(absl::StatusCode::kCancelled,
+                                "the transfer was ended by Cancel()"),
+                          code);
     case Cancelled::kByClose:
       break;
   }
-  return WithEasyCode(
-      absl::CancelledError("the transfer was ended by Share::CloseNow()"),
-      code);
+  return WithEasyCode(Error(absl::StatusCode::kCancelled,
+                            "the transfer was ended by Share::CloseNow()"),
+                      code);
 }
 
 absl::Status Handle::GetMulti(CURLM** multi) {
@@ -517,10 +524,12 @@ absl::Status Handle::Drive() {
   if (!done) {
     (void)curl_easy_setopt(curl_, CURLOPT_QUICK_EXIT, quick_exit() ? 1L : 0L);
   }
-  if (!status.ok()) return status;
   if (removed != CURLM_OK) {
-    return MultiStatus(removed, "curl_multi_remove_handle");
+    // Still in it, the handle could neither leave its share nor transfer again.
+    DropMulti();
+    if (status.ok()) status = MultiStatus(removed, "curl_multi_remove_handle");
   }
+  if (!status.ok()) return status;
   return TransferStatus(result);
 }
 
@@ -558,14 +567,24 @@ void Handle::Release() {
   LeaveSlowly(/*release=*/true);
 }
 
-void Handle::ReleaseNow() {
+void Handle::DropMulti() {
   CURLM* multi = nullptr;
+  {
+    absl::MutexLock lock(&mu_);
+    std::swap(multi, multi_);
+  }
+  applied_max_connects_ = -1;
+  // Takes the handle out if it is in it. An error would mean that libcurl is
+  // inside it just now, and nothing could be done.
+  if (multi != nullptr) (void)curl_multi_cleanup(multi);
+}
+
+void Handle::ReleaseNow() {
   bool attached = false;
   bool outside_gate = false;
   {
     absl::MutexLock lock(&mu_);
     release_requested_ = false;
-    std::swap(multi, multi_);
     attached = share_ != nullptr;
     outside_gate = gated_ && !share_->InGate();
   }
@@ -579,8 +598,7 @@ void Handle::ReleaseNow() {
     ShareHandle::KeepForever(generation_);
     LeaveShare();
   }
-  // No handle is in it.
-  if (multi != nullptr) (void)curl_multi_cleanup(multi);
+  DropMulti();
 }
 
 }  // namespace curlshare::internal

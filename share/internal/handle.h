@@ -168,6 +168,7 @@ class Handle : public ListNode, public RefCounted {
   absl::Status AlreadyAttached() const ABSL_LOCKS_EXCLUDED(mu_);
   void Defer();
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseAllDeferred();
+  void DropMulti() ABSL_LOCKS_EXCLUDED(mu_);
 
   void CancelLocked(Cancelled by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsFree() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {

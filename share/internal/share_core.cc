@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/ref_counted.h"
@@ -26,9 +27,9 @@ namespace {
 
 std::atomic<uint64_t> last_id{0};
 
-// "1 handle", "2 handles".
-std::string Handles(size_t count) {
-  return absl::StrCat(count, count == 1 ? " handle" : " handles");
+// After a number of them.
+const char* Handles(size_t count) {
+  return count == 1 ? " handle" : " handles";
 }
 
 }  // namespace
@@ -52,12 +53,13 @@ absl::Status ShareCore::CheckOpen() const {
     case State::kOpen:
       return absl::OkStatus();
     case State::kClosing:
-      return absl::FailedPreconditionError(absl::StrCat(
-          name(), " is closing: ", attached_, " handles have yet to leave it"));
+      return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+                   " is closing: ", attached_, " handles have yet to leave it");
     case State::kClosed:
       break;
   }
-  return absl::FailedPreconditionError(absl::StrCat(name(), " is closed"));
+  return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+               " is closed");
 }
 
 absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
@@ -97,10 +99,11 @@ bool ShareCore::MustNotWaitForGate() const {
 
 absl::Status ShareCore::EnterGate() {
   if (MustNotWaitForGate()) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return Error(
+        absl::StatusCode::kFailedPrecondition,
         "this callback runs inside the gate of another share, or under a "
-        "share's lock: to wait here for the gate of ",
-        name(), " could be to wait for each other"));
+        "share's lock: to wait here for the gate of share #",
+        id_, " could be to wait for each other");
   }
   gate_.Enter();
   return absl::OkStatus();
@@ -203,27 +206,28 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     absl::MutexLock lock(&mu_);
     if (state_ == State::kClosed) return absl::OkStatus();
     if (KindLocks::ThisThreadHoldsAny()) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(name(),
-                       " cannot be closed from a callback that libcurl "
-                       "runs while it holds a share's lock"));
+      return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+                   " cannot be closed from a callback that libcurl "
+                   "runs while it holds a share's lock");
     }
     if (!detach_on_close_ && attached_ > 0) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          name(), " has ", Handles(attached_),
+      return Error(
+          absl::StatusCode::kFailedPrecondition, "share #", id_, " has ",
+          attached_, Handles(attached_),
           " attached, and detach_on_close is false: detach or destroy them "
-          "first"));
+          "first");
     }
     // `current_` is null while somebody frees the CURLSH: it may be this very
     // thread, in a callback of that.
     if ((attached_ > 0 || current_ == nullptr) &&
         deadline == absl::InfiniteFuture() &&
         (GetThisThread().handles_held > 0 || GetThisThread().gates_held > 0)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          name(), " has ", Handles(attached_),
+      return Error(
+          absl::StatusCode::kFailedPrecondition, "share #", id_, " has ",
+          attached_, Handles(attached_),
           " attached, and this thread is inside a transfer's callback "
           "or has a handle in use: to wait for them without a deadline could "
-          "be to wait for itself. Pass a deadline"));
+          "be to wait for itself. Pass a deadline");
     }
     BeginClosing(cancel);
   }
@@ -235,10 +239,11 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
                             deadline)) {
     return absl::OkStatus();
   }
-  return absl::DeadlineExceededError(absl::StrCat(
-      name(), " is closing: ", Handles(attached_),
+  return Error(
+      absl::StatusCode::kDeadlineExceeded, "share #", id_,
+      " is closing: ", attached_, Handles(attached_),
       " still in use at the deadline; each leaves when its transfer ends, and "
-      "the last frees the share"));
+      "the last frees the share");
 }
 
 void ShareCore::Abandon() {
@@ -263,10 +268,9 @@ void ShareCore::Abandon() {
 
 absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
   if (KindLocks::ThisThreadHoldsAny()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(name(),
-                     " cannot be changed from a callback that libcurl "
-                     "runs while it holds a share's lock"));
+    return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+                 " cannot be changed from a callback that libcurl "
+                 "runs while it holds a share's lock");
   }
   // Outlives both locks: freeing a CURLSH may run callbacks.
   std::shared_ptr<const ShareHandle> old;
