@@ -150,14 +150,21 @@ class Easy::Core final : public internal::Handle {
     return InstallProgress();
   }
 
+  // The data is there only while the function is: libcurl would take it for a
+  // FILE*. Whichever call fails, no header goes astray: see OnHeader.
   absl::Status InstallHeaderSink() {
-    const curl_write_callback on_header =
-        header_sink_ == nullptr ? nullptr : &Core::OnHeader;
-    CURLcode code = curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, on_header);
-    if (code == CURLE_OK) {
-      // Without a function libcurl would write to a FILE* here.
-      code = curl_easy_setopt(curl_, CURLOPT_HEADERDATA,
-                              on_header == nullptr ? nullptr : this);
+    const curl_write_callback on_header = &Core::OnHeader;
+    CURLcode code = CURLE_OK;
+    if (header_sink_ != nullptr) {
+      code = curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, on_header);
+      if (code == CURLE_OK) {
+        code = curl_easy_setopt(curl_, CURLOPT_HEADERDATA, this);
+      }
+    } else {
+      code = curl_easy_setopt(curl_, CURLOPT_HEADERDATA, nullptr);
+      if (code == CURLE_OK) {
+        code = curl_easy_setopt(curl_, CURLOPT_HEADERFUNCTION, nullptr);
+      }
     }
     return OptionStatus(code, CURLOPT_HEADERFUNCTION);
   }
@@ -165,16 +172,56 @@ class Easy::Core final : public internal::Handle {
   absl::Status InstallProgress() {
     const curl_xferinfo_callback on_progress =
         progress_ == nullptr ? nullptr : &Core::OnProgress;
-    CURLcode code =
-        curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, on_progress);
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
     if (code == CURLE_OK) {
-      code = curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
+      code = curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, on_progress);
     }
     if (code == CURLE_OK) {
       code = curl_easy_setopt(curl_, CURLOPT_NOPROGRESS,
                               on_progress == nullptr ? 1L : 0L);
     }
     return OptionStatus(code, CURLOPT_XFERINFOFUNCTION);
+  }
+
+  absl::Status SetHeaderSink(Sink sink) {
+    header_sink_.swap(sink);
+    absl::Status status = InstallHeaderSink();
+    if (!status.ok()) {
+      header_sink_.swap(sink);
+      InstallHeaderSink().IgnoreError();  // the first error is told
+    }
+    return status;
+  }
+
+  absl::Status SetProgress(Progress progress) {
+    progress_.swap(progress);
+    absl::Status status = InstallProgress();
+    if (!status.ok()) {
+      progress_.swap(progress);
+      InstallProgress().IgnoreError();  // the first error is told
+    }
+    return status;
+  }
+
+  // The body is kept here and not copied by libcurl, which would be left with
+  // the size of the new body and the old one, or none, where there is no memory
+  // for the copy.
+  absl::Status SetBody(std::string body) {
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_POSTFIELDSIZE_LARGE,
+                                     static_cast<curl_off_t>(body.size()));
+    if (code == CURLE_OK) {
+      body_to_send_.swap(body);
+      code = curl_easy_setopt(curl_, CURLOPT_POSTFIELDS, body_to_send_.data());
+      if (code != CURLE_OK) {
+        body_to_send_.swap(body);
+        // The first error is told.
+        (void)curl_easy_setopt(curl_, CURLOPT_POSTFIELDSIZE_LARGE,
+                               static_cast<curl_off_t>(body_to_send_.size()));
+      } else {
+        sends_body_ = true;
+      }
+    }
+    return OptionStatus(code, CURLOPT_POSTFIELDS);
   }
 
   absl::Status SetSlist(CURLoption option,
@@ -203,6 +250,10 @@ class Easy::Core final : public internal::Handle {
     progress_ = source.progress_;
     method_ = source.method_;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
+    if (source.sends_body_) {
+      absl::Status status = SetBody(source.body_to_send_);
+      if (!status.ok()) return status;
+    }
     for (const auto& [option, list] : source.slists_) {
       absl::StatusOr<std::vector<std::string>> values = ToVector(list.get());
       if (absl::Status status = SetSlist(option, *values); !status.ok()) {
@@ -220,6 +271,8 @@ class Easy::Core final : public internal::Handle {
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_RESOLVE);
     curl_easy_reset(curl_);
     slists_.clear();
+    sends_body_ = false;
+    body_to_send_.clear();
     sink_ = nullptr;
     header_sink_ = nullptr;
     progress_ = nullptr;
@@ -300,6 +353,8 @@ class Easy::Core final : public internal::Handle {
                          void* core) noexcept {
     auto* self = static_cast<Core*>(core);
     const absl::string_view line(data, size * count);
+    // None where setting one has failed half way.
+    if (self == nullptr || self->header_sink_ == nullptr) return line.size();
     return self->Run([&] { return self->header_sink_(line); })
                ? line.size()
                : CURL_WRITEFUNC_ERROR;
@@ -309,6 +364,7 @@ class Easy::Core final : public internal::Handle {
                         curl_off_t downloaded, curl_off_t upload_expected,
                         curl_off_t uploaded) noexcept {
     auto* self = static_cast<Core*>(core);
+    if (self->progress_ == nullptr) return 0;  // as above
     return self->Run([&] {
       return self->progress_(TransferProgress{download_expected, downloaded,
                                               upload_expected, uploaded});
@@ -369,6 +425,8 @@ class Easy::Core final : public internal::Handle {
   long max_connects_ = kDefaultMaxConnects;
   bool quick_exit_ = false;
   std::string* body_ = nullptr;  // where Fetch collects, while it runs
+  bool sends_body_ = false;
+  std::string body_to_send_;  // libcurl has its address
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
 };
@@ -427,7 +485,11 @@ absl::Status Easy::SetMethod(absl::string_view method) {
   if (!copied.ok()) return copied;
   CURLSHARE_ENTER(Mode::kUse);
   CURL* const curl = core->curl();
-  CURLcode code = CURLE_OK;
+  // First what libcurl needs memory for.
+  const bool own = name == "GET" || name == "HEAD" || name == "POST";
+  CURLcode code = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
+                                   own ? nullptr : name.c_str());
+  if (code != CURLE_OK) return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
   if (name == "GET") {
     code = curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
   } else if (name == "HEAD") {
@@ -437,11 +499,6 @@ absl::Status Easy::SetMethod(absl::string_view method) {
     if (code == CURLE_OK && name == "POST") {
       code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
     }
-  }
-  if (code == CURLE_OK) {
-    const bool own = name == "GET" || name == "HEAD" || name == "POST";
-    code = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
-                            own ? nullptr : name.c_str());
   }
   if (code == CURLE_OK) core->method_ = std::move(name);
   return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
@@ -460,19 +517,16 @@ absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
 absl::Status Easy::SetBody(absl::string_view body) {
   CURLSHARE_ENTER(Mode::kChange);
   CURL* const curl = core->curl();
-  CURLcode code = curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
-                                   static_cast<curl_off_t>(body.size()));
-  if (code == CURLE_OK) {
-    // Copies that many bytes; a null pointer would mean "no body".
-    code = curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS,
-                            body.empty() ? "" : body.data());
-  }
-  if (code == CURLE_OK && (core->method_ == "HEAD" || core->method_ == "GET")) {
+  absl::Status status =
+      NoThrow("SetBody", [&] { return core->SetBody(std::string(body)); });
+  if (!status.ok()) return status;
+  CURLcode code = CURLE_OK;
+  if ((core->method_ == "HEAD" || core->method_ == "GET")) {
     code = curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
     if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
     core->method_.clear();
   }
-  return OptionStatus(code, CURLOPT_COPYPOSTFIELDS);
+  return OptionStatus(code, CURLOPT_POSTFIELDS);
 }
 
 namespace {
@@ -533,14 +587,12 @@ absl::Status Easy::SetSink(Sink sink) {
 
 absl::Status Easy::SetHeaderSink(Sink sink) {
   CURLSHARE_ENTER(Mode::kChange);
-  core->header_sink_ = std::move(sink);
-  return core->InstallHeaderSink();
+  return core->SetHeaderSink(std::move(sink));
 }
 
 absl::Status Easy::SetProgress(Progress progress) {
   CURLSHARE_ENTER(Mode::kChange);
-  core->progress_ = std::move(progress);
-  return core->InstallProgress();
+  return core->SetProgress(std::move(progress));
 }
 
 absl::Status Easy::SetLong(CURLoption option, long value) {

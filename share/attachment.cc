@@ -23,19 +23,26 @@ absl::Status NothingAttached() {
 
 int OnProgress(void* handle, curl_off_t, curl_off_t, curl_off_t,
                curl_off_t) noexcept {
-  return static_cast<const Handle*>(handle)->cancelled() ? 1 : 0;
+  return handle != nullptr && static_cast<const Handle*>(handle)->cancelled();
 }
 
-absl::Status SetProgress(CURL* curl, curl_xferinfo_callback function,
-                         void* data, long no_progress) {
-  CURLcode code = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, function);
+absl::Status InstallProgress(Handle& handle) {
+  CURL* const curl = handle.curl();
+  const curl_xferinfo_callback function = &OnProgress;
+  CURLcode code = curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &handle);
   if (code == CURLE_OK) {
-    code = curl_easy_setopt(curl, CURLOPT_XFERINFODATA, data);
+    code = curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, function);
   }
-  if (code == CURLE_OK) {
-    code = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, no_progress);
-  }
+  if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
   return EasyStatus(code, "curl_easy_setopt(CURLOPT_XFERINFOFUNCTION)");
+}
+
+// Options that were accepted a moment ago cannot fail now. If one did, the
+// others would keep the function from what has gone.
+void RemoveProgress(CURL* curl) {
+  (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 1L);
+  (void)curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, nullptr);
+  (void)curl_easy_setopt(curl, CURLOPT_XFERINFODATA, nullptr);
 }
 
 }  // namespace
@@ -73,8 +80,7 @@ absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
   }
   Transfer transfer(handle_, options.install_progress_function);
   if (options.install_progress_function) {
-    absl::Status status =
-        SetProgress(handle_->curl(), &OnProgress, handle_.get(), 0);
+    absl::Status status = InstallProgress(*handle_);
     if (!status.ok()) return status;
   }
   return transfer;
@@ -101,10 +107,7 @@ absl::Status Attachment::Transfer::End(CURLcode code) {
 
 void Attachment::Transfer::Finish() {
   if (handle_ == nullptr) return;
-  if (progress_installed_) {
-    // Options that were accepted a moment ago cannot fail now.
-    (void)SetProgress(handle_->curl(), nullptr, nullptr, 1);
-  }
+  if (progress_installed_) RemoveProgress(handle_->curl());
   handle_->Leave();
   handle_ = nullptr;
 }

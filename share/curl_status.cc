@@ -6,7 +6,6 @@
 #include <new>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "absl/base/config.h"
 #include "absl/status/status.h"
@@ -271,18 +270,29 @@ absl::StatusCode ToStatusCode(CURLMcode code) {
   }
 }
 
-// Where there is no memory for it, without.
-absl::Status WithPayload(absl::Status status, absl::string_view url,
+// `status` with the payload; where there is no memory for it, without.
+absl::Status WithPayload(const absl::Status& status, absl::string_view url,
                          int number) noexcept {
+  const auto copy = [&] {
+    // Anew, since what SetPayload of a Status that is shared throws leaves that
+    // one with a reference too few.
+    absl::Status result(status.code(), status.message());
+    status.ForEachPayload(
+        [&](absl::string_view type_url, const absl::Cord& payload) {
+          result.SetPayload(type_url, payload);
+        });
+    result.SetPayload(url, absl::Cord(absl::StrCat(number)));
+    return result;
+  };
 #ifdef ABSL_HAVE_EXCEPTIONS
   try {
-    status.SetPayload(url, absl::Cord(absl::StrCat(number)));
-  } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): see above
+    return copy();
+  } catch (const std::bad_alloc&) {
+    return status;
   }
 #else
-  status.SetPayload(url, absl::Cord(absl::StrCat(number)));
+  return copy();
 #endif
-  return status;
 }
 
 template <typename Code>
@@ -346,7 +356,7 @@ std::optional<CURLMcode> GetMultiCode(const absl::Status& status) {
 
 absl::Status WithEasyCode(absl::Status status, CURLcode code) {
   if (status.ok()) return status;
-  return WithPayload(std::move(status), kEasyUrl, static_cast<int>(code));
+  return WithPayload(status, kEasyUrl, static_cast<int>(code));
 }
 
 std::string EasyCodeName(CURLcode code) {
