@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -117,8 +118,8 @@ class Attempt {
       : point_(point), held_(std::move(held)) {}
 
   // What `call` returns. It is to be `expected`, unless something has failed.
-  template <typename F>
-  absl::Status Step(absl::string_view name, F call,
+  absl::Status Step(absl::string_view name,
+                    absl::FunctionRef<absl::Status()> call,
                     absl::StatusCode expected = absl::StatusCode::kOk) {
     const bool failed_before = FailuresSoFar().failed;
     absl::Status status;

@@ -182,6 +182,7 @@ absl::StatusCode ToStatusCode(CURLcode code) {
     case CURLE_NO_CONNECTION_AVAILABLE:
     case CURLE_TOO_MANY_REDIRECTS:
     case CURLE_REMOTE_DISK_FULL:
+    case static_cast<CURLcode>(100):  // CURLE_TOO_LARGE, from 8.6 on
       return absl::StatusCode::kResourceExhausted;
     case CURLE_OPERATION_TIMEDOUT:
     case CURLE_FTP_ACCEPT_TIMEOUT:

@@ -147,7 +147,11 @@ class HttpServer::Impl {
         });
     Route();
     if (!Bind()) {
-      return absl::UnavailableError("no port of 127.0.0.1 can be listened on");
+      return absl::UnavailableError(
+          options_.port == 0
+              ? "no port of 127.0.0.1 can be listened on"
+              : absl::StrCat("port ", options_.port,
+                             " of 127.0.0.1 cannot be listened on"));
     }
     accepting_ = std::thread([this] { server_->listen_after_bind(); });
     server_->wait_until_ready();
@@ -228,6 +232,10 @@ class HttpServer::Impl {
       const int on = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     });
+    if (options_.port != 0) {
+      port_ = options_.port;
+      return server_->bind_to_port("127.0.0.1", port_);
+    }
     constexpr int kFirst = 20000;
     constexpr int kCount = 12000;
     constexpr int kTries = 100;

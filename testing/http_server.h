@@ -48,6 +48,8 @@ namespace curlshare::testing {
 struct HttpServerOptions {
   // HTTPS, with a certificate made at start: see HttpServer::ca_pem().
   bool tls = false;
+  // The port of 127.0.0.1; 0: a free one. For a server that comes back.
+  int port = 0;
   // Longest stall or delay: whatever a test forgets, the server ends.
   absl::Duration longest_stall = absl::Seconds(120);
   // How long a connection without a request stays open.
@@ -66,7 +68,7 @@ struct HttpServerCounts {
 // and every thread of the server, and waits for them.
 class HttpServer {
  public:
-  // Listens on a free port of 127.0.0.1. kUnavailable where there is none;
+  // Listens on options.port. kUnavailable where that, or any, is not free;
   // kInternal where OpenSSL cannot make a certificate.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
       HttpServerOptions options = {});
