@@ -1,5 +1,5 @@
 """The archives that curl_share brings a BUILD file for: libcurl, which no
-registry has with what curl_share relies on (three versions side by side, each
+registry has with what curl_share relies on (four versions side by side, each
 with libpsl, TLS session export and a thread-safe curl_global_init), and the
 libraries of testing/ and examples/.
 
@@ -14,6 +14,7 @@ _CURL_SHA256 = {
     "7.88.1": "cdb38b72e36bc5d33d5b8810f8018ece1baa29a8f215b4495e495ded82bbf3c7",
     "8.14.1": "6766ada7101d292b42b8b15681120acd68effa4a9660935853cf6d61f0d984d4",
     "8.21.0": "d9b327997999045a24cda50f3983e69e51c516bd8be6ef9842fc7f99135e33bb",
+    "8.22.0": "d54dd598bf05927a726deb38df31c6a255ba83ff1de57c5d1464dac3ed8f44a1",
 }
 
 def curl_share_archives():

@@ -1,5 +1,5 @@
 // What libcurl's ./configure would find out on 64-bit Linux with glibc, written
-// down once for 7.88 to 8.21: x86_64 and aarch64, gcc and clang.
+// down once for 7.88 to 8.22: x86_64 and aarch64, gcc and clang.
 //
 // One file serves every version, because a macro that a version does not know
 // does no harm; where a name was changed, both names stand here.
