@@ -308,6 +308,12 @@ class Easy::Core final : public internal::Handle {
     return value;
   }
 
+  void ReloadResolve() override {
+    const auto list = slists_.find(CURLOPT_RESOLVE);
+    if (list == slists_.end()) return;
+    // A list that was accepted before: nothing of it can fail now.
+    (void)curl_easy_setopt(curl_, CURLOPT_RESOLVE, list->second.get());
+  }
   bool OwnsCurl() const override { return true; }
   void FreeCurl() override {
     curl_easy_cleanup(curl_);

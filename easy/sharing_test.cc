@@ -136,6 +136,32 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   EXPECT_FALSE(stranger->Fetch(url).ok());
 }
 
+// Regression: libcurl loads CURLOPT_RESOLVE into the DNS cache that the handle
+// has at its first transfer. In a share that it came into later, or that had
+// changed its kinds since, the names were not found.
+TEST(SharingDns, ResolveStaysInForceWhateverShareTheHandleIsIn) {
+  const auto server = NewServer(/*tls=*/false);
+  const std::string url = server->url("/", "pinned.curlshare.test");
+  auto easy = Easy::Create();
+  ASSERT_OK(easy.status());
+  ASSERT_OK(easy->SetOption<CURLOPT_RESOLVE>(
+      {absl::StrCat("pinned.curlshare.test:", server->port(), ":127.0.0.1")}));
+  ASSERT_OK(easy->SetOption<CURLOPT_FRESH_CONNECT>(true));
+  EXPECT_OK(easy->Fetch(url).status());
+
+  const auto share = NewShare(LockData::kDns);
+  ASSERT_OK(easy->Attach(*share));
+  EXPECT_OK(easy->Fetch(url).status()) << "after Attach";
+  ASSERT_OK(share->Enable(LockData::kSslSession));
+  EXPECT_OK(easy->Fetch(url).status()) << "after Enable";
+  ASSERT_OK(easy->Detach());
+  EXPECT_OK(easy->Fetch(url).status()) << "after Detach";
+  ASSERT_OK(easy->Attach(*share));
+  EXPECT_OK(easy->Fetch(url).status()) << "after Attach once more";
+  ASSERT_OK(share->Close());
+  EXPECT_OK(easy->Fetch(url).status()) << "after Close";
+}
+
 // ---- Kinds that libcurl's locks alone do not make safe
 
 // A cookie is sent by every transfer that starts after the answer that set it

@@ -32,6 +32,9 @@
 //     is done. A Use keeps them out, too: keep it short. CURLOPT_HSTS_CTRL 0
 //     must not be set where HSTS is shared: it frees the share's list; nor
 //     CURLOPT_PIPEWAIT where connections are: it waits for ever.
+//  5. CURLOPT_RESOLVE is loaded into the DNS cache once, at the next transfer.
+//     It is to be set again after the handle has come into a share or left it,
+//     and for each transfer where Share::Enable or Disable may be called.
 // The easy/ package does all of that by itself: prefer it for new code.
 #ifndef CURLSHARE_SHARE_ATTACHMENT_H_
 #define CURLSHARE_SHARE_ATTACHMENT_H_

@@ -243,8 +243,7 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   if (newest.handle == nullptr) return absl::OkStatus();
   // The newest has just become gated: the next transfer moves there.
   if (newest.gated && gate_ == nullptr) return absl::OkStatus();
-  const CURLcode code =
-      curl_easy_setopt(curl_, CURLOPT_SHARE, newest.handle->get());
+  const CURLcode code = SetShare(newest.handle->get());
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
@@ -276,6 +275,12 @@ absl::Status Handle::PrepareForKinds() {
     }
   }
   return absl::OkStatus();
+}
+
+CURLcode Handle::SetShare(CURLSH* share) {
+  const CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, share);
+  if (code == CURLE_OK) ReloadResolve();
+  return code;
 }
 
 bool Handle::Shares(LockData kind) const {
@@ -332,8 +337,7 @@ absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
     epoch_ = generation->epoch;
     gated_ = generation->gated;
   }
-  const CURLcode code =
-      curl_easy_setopt(curl_, CURLOPT_SHARE, generation->handle->get());
+  const CURLcode code = SetShare(generation->handle->get());
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   if (status.ok()) {
     generation_ = std::move(generation->handle);
@@ -359,8 +363,7 @@ absl::Status Handle::Detach() {
 }
 
 absl::Status Handle::DetachNow() {
-  const CURLcode code =
-      curl_easy_setopt(curl_, CURLOPT_SHARE, static_cast<CURLSH*>(nullptr));
+  const CURLcode code = SetShare(nullptr);
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }

@@ -118,6 +118,10 @@ class Handle : public ListNode, public RefCounted {
   // is opening, and of which only that one's multi handle would hear: for ever
   // (seen on 7.88.1 and 8.14.1). After attaching, and after curl_easy_reset.
   absl::Status PrepareForKinds() ABSL_LOCKS_EXCLUDED(mu_);
+  // libcurl puts the addresses of CURLOPT_RESOLVE into the DNS cache once, at
+  // the first transfer: with another share, or none, they have to be given
+  // again. That of a raw handle is its owner's to set.
+  virtual void ReloadResolve() {}
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
@@ -184,6 +188,7 @@ class Handle : public ListNode, public RefCounted {
   absl::Status PrepareTransfer() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MoveToNewest(ShareCore& share) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
+  CURLcode SetShare(CURLSH* share);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
