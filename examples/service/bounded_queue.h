@@ -1,0 +1,80 @@
+// A queue with an upper size, between threads that put in and threads that take
+// out.
+#ifndef FETCH_SERVICE_BOUNDED_QUEUE_H_
+#define FETCH_SERVICE_BOUNDED_QUEUE_H_
+
+#include <cstddef>
+#include <deque>
+#include <optional>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace fetch_service {
+
+// Safe for concurrent use.
+template <typename T>
+class BoundedQueue {
+ public:
+  explicit BoundedQueue(size_t limit) : limit_(limit) {}
+  BoundedQueue(const BoundedQueue&) = delete;
+  BoundedQueue& operator=(const BoundedQueue&) = delete;
+
+  // Waits for room. kDeadlineExceeded where there is none by `deadline`,
+  // kUnavailable once closed.
+  absl::Status Push(T value, absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    if (!mu_.AwaitWithDeadline(
+            absl::Condition(this, &BoundedQueue::MayReturnFromPush),
+            deadline)) {
+      return absl::DeadlineExceededError("the queue is full");
+    }
+    if (closed_) return absl::UnavailableError("the queue is closed");
+    values_.push_back(std::move(value));
+    return absl::OkStatus();
+  }
+
+  // Waits for a value; none once the queue is closed and empty.
+  std::optional<T> Pop() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    mu_.Await(absl::Condition(this, &BoundedQueue::MayReturnFromPop));
+    if (values_.empty()) return std::nullopt;
+    T value = std::move(values_.front());
+    values_.pop_front();
+    return value;
+  }
+
+  // Takes nothing in any more.
+  void Close() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    closed_ = true;
+  }
+
+  // Close, and whoever takes out gets nothing any more either: returns what was
+  // left.
+  std::deque<T> CloseAndClear() ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    closed_ = true;
+    return std::exchange(values_, {});
+  }
+
+ private:
+  bool MayReturnFromPush() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return closed_ || values_.size() < limit_;
+  }
+  bool MayReturnFromPop() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return closed_ || !values_.empty();
+  }
+
+  const size_t limit_;
+  absl::Mutex mu_;
+  std::deque<T> values_ ABSL_GUARDED_BY(mu_);
+  bool closed_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace fetch_service
+
+#endif  // FETCH_SERVICE_BOUNDED_QUEUE_H_

@@ -1,0 +1,170 @@
+// A service that fetches the URLs it is given on standard input, one a line,
+// and writes a line for each to standard output:
+//
+//   <URL> TAB <HTTP status> TAB <bytes>
+//   <URL> TAB failed | cancelled | not started TAB <reason>
+//
+// At the end of the input it fetches what is queued and ends. At SIGTERM or
+// SIGINT it starts nothing new, gives what is in flight --grace to end, and
+// then ends it; a second signal ends the grace. Each URL gets its line in any
+// case. Exit status 0: every URL was answered or handed back as not started.
+#include <poll.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/base/log_severity.h"
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/log/globals.h"
+#include "absl/log/initialize.h"
+#include "absl/log/log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/lock_data.h"
+#include "fetcher.h"
+#include "termination_signal.h"
+
+ABSL_FLAG(int, workers, 8, "Threads that fetch");
+ABSL_FLAG(uint32_t, queue_size, 1024, "URLs that may wait for a thread");
+ABSL_FLAG(absl::Duration, request_timeout, absl::Seconds(30),
+          "Longest time for one URL");
+ABSL_FLAG(absl::Duration, grace, absl::Seconds(20),
+          "Time for what is in flight to end, after SIGTERM");
+ABSL_FLAG(std::string, lock_data, "",
+          "What the threads share: names as in dns,ssl_session; empty: what is "
+          "safe without a gate");
+ABSL_FLAG(std::string, cacert, "",
+          "A PEM file of authorities to trust instead of the system's");
+
+namespace fetch_service {
+namespace {
+
+// Standard output is the record of what became of each URL; printf writes a
+// line at a time, whatever the number of threads.
+void PrintResult(const std::string& url,
+                 const absl::StatusOr<curlshare::Response>& response) {
+  if (response.ok()) {
+    absl::PrintF("%s\t%d\t%d\n", url, response->status, response->body.size());
+  } else {
+    absl::PrintF("%s\t%s\t%s\n", url,
+                 absl::IsCancelled(response.status()) ? "cancelled"
+                 : absl::IsAborted(response.status()) ? "not started"
+                                                      : "failed",
+                 response.status().message());
+  }
+  std::fflush(stdout);
+}
+
+// Returns at the end of the input, or when `stop_fd` is readable.
+void SubmitInput(Fetcher& fetcher, int stop_fd) {
+  const auto submit = [&fetcher](absl::string_view line) {
+    const std::string url(absl::StripAsciiWhitespace(line));
+    if (url.empty()) return;
+    // Waits while the queue is full: whoever writes the input waits, too.
+    const absl::Status submitted = fetcher.Submit(url);
+    if (!submitted.ok()) PrintResult(url, absl::AbortedError("shutting down"));
+  };
+  std::string unread;
+  while (true) {
+    pollfd fds[] = {{STDIN_FILENO, POLLIN, 0}, {stop_fd, POLLIN, 0}};
+    if (poll(fds, std::size(fds), -1) < 0) continue;  // EINTR
+    if (fds[1].revents != 0) return;
+    char buffer[4096];
+    const ssize_t n = read(STDIN_FILENO, buffer, sizeof(buffer));
+    if (n <= 0) {
+      submit(unread);
+      return;
+    }
+    unread.append(buffer, n);
+    size_t begin = 0;
+    for (size_t end; (end = unread.find('\n', begin)) != std::string::npos;
+         begin = end + 1) {
+      submit(absl::string_view(unread).substr(begin, end - begin));
+    }
+    unread.erase(0, begin);
+  }
+}
+
+absl::StatusOr<FetcherOptions> OptionsFromFlags() {
+  FetcherOptions options;
+  options.workers = absl::GetFlag(FLAGS_workers);
+  options.queue_size = absl::GetFlag(FLAGS_queue_size);
+  options.request_timeout = absl::GetFlag(FLAGS_request_timeout);
+  if (const std::string names = absl::GetFlag(FLAGS_lock_data);
+      !names.empty()) {
+    auto kinds = curlshare::LockDataSet::Parse(names);
+    if (!kinds.ok()) return kinds.status();
+    options.lock_data = *kinds;
+  }
+  if (const std::string path = absl::GetFlag(FLAGS_cacert); !path.empty()) {
+    std::ifstream file(path);
+    options.ca_pem.assign(std::istreambuf_iterator<char>(file), {});
+    if (options.ca_pem.empty()) {
+      return absl::NotFoundError(absl::StrCat("cannot read ", path));
+    }
+  }
+  return options;
+}
+
+int Run() {
+  absl::StatusOr<std::unique_ptr<Fetcher>> started;  // Outlives the watcher.
+  TerminationSignal signal;  // Before there is another thread.
+  absl::StatusOr<FetcherOptions> options = OptionsFromFlags();
+  if (!options.ok()) {
+    LOG(ERROR) << options.status().message();
+    return EXIT_FAILURE;
+  }
+  started = Fetcher::Start(*std::move(options), PrintResult);
+  if (!started.ok()) {
+    LOG(ERROR) << "cannot start: " << started.status();
+    return EXIT_FAILURE;
+  }
+  Fetcher& fetcher = **started;
+  signal.Watch([&fetcher](int count) {
+    LOG(INFO) << (count == 1 ? "stopping" : "aborting");
+    count == 1 ? fetcher.Stop() : fetcher.Abort();
+  });
+  LOG(INFO) << "ready";
+
+  SubmitInput(fetcher, signal.fd());
+  fetcher.Finish();
+  const absl::Status closed =
+      fetcher.Shutdown(absl::Now() + absl::GetFlag(FLAGS_grace));
+
+  const FetchCounts counts = fetcher.counts();
+  LOG(INFO) << counts.submitted << " submitted: " << counts.answered
+            << " answered, " << counts.failed << " failed, " << counts.cancelled
+            << " cancelled, " << counts.not_started << " not started";
+  if (!closed.ok()) LOG(ERROR) << "the share did not close: " << closed;
+  return closed.ok() && counts.failed == 0 && counts.cancelled == 0
+             ? EXIT_SUCCESS
+             : EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace fetch_service
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("fetches the URLs on standard input");
+  absl::SetStderrThreshold(absl::LogSeverityAtLeast::kInfo);
+  absl::ParseCommandLine(argc, argv);
+  absl::InitializeLog();
+  return fetch_service::Run();
+}
