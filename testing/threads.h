@@ -6,6 +6,7 @@
 #ifndef CURLSHARE_TESTING_THREADS_H_
 #define CURLSHARE_TESTING_THREADS_H_
 
+#include <cstddef>
 #include <thread>  // NOLINT(build/c++11)
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace curlshare::testing {
 inline void RunThreads(int count, absl::FunctionRef<void(int)> body) {
   absl::Barrier start(count);  // outlives those who wait at it: see below
   std::vector<std::thread> threads;
-  threads.reserve(count);
+  threads.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
     threads.emplace_back([&start, body, i] {
       start.Block();

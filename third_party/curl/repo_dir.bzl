@@ -1,4 +1,4 @@
-"""Where the files of the calling repository are, seen from a compiler."""
+"""Where files of libcurl and for it are, seen from a compiler."""
 
 # buildifier: disable=unnamed-macro
 def repo_dir():
@@ -15,3 +15,11 @@ def repo_dir():
     # Bazel 4 knows only the first form, and later ones drop it.
     name = native.repo_name() if hasattr(native, "repo_name") else native.repository_name()
     return "external/" + name.lstrip("@")
+
+def config_dir():
+    """Returns the directory of curl_config.h, seen from a compiler.
+
+    libcurl alone has it on its search path, for the same reason.
+    """
+    root = Label("//third_party/curl:curl_config.h").workspace_root
+    return (root + "/" if root else "") + "third_party/curl"
