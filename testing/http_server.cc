@@ -1,6 +1,8 @@
 #include "curlshare/testing/http_server.h"
 
+#include <openssl/obj_mac.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -104,6 +106,17 @@ class ThreadPerConnection final : public httplib::TaskQueue {
 int64_t Number(const httplib::Request& request, const char* name) {
   int64_t number = 0;
   return absl::SimpleAtoi(request.get_param_value(name), &number) ? number : 0;
+}
+
+// The common name in the certificate of the other side of `ssl`, if any.
+std::string ClientName(const SSL* ssl) {
+  if (ssl == nullptr) return "";
+  X509* const certificate = SSL_get0_peer_certificate(ssl);
+  if (certificate == nullptr) return "";
+  char name[256] = "";
+  X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName,
+                            name, sizeof(name));
+  return name;
 }
 
 constexpr char kBytes[] = "application/octet-stream";
@@ -213,6 +226,13 @@ class HttpServer::Impl {
     server_ = std::make_unique<httplib::SSLServer>([&](SSL_CTX& context) {
       SSL_CTX_set_app_data(&context, this);
       SSL_CTX_set_info_callback(&context, &Impl::OnTls);
+      if (options_.request_client_certificate) {
+        SSL_CTX_set_verify(&context, SSL_VERIFY_PEER,
+                           [](int, X509_STORE_CTX*) { return 1; });
+        // Without one, sessions of clients with a certificate do not resume.
+        constexpr unsigned char kContext[] = "curlshare";
+        SSL_CTX_set_session_id_context(&context, kContext, sizeof(kContext));
+      }
       return SSL_CTX_use_certificate(&context, certificate->certificate) == 1 &&
              SSL_CTX_use_PrivateKey(&context, certificate->key) == 1 &&
              SSL_CTX_set_min_proto_version(&context, TLS1_2_VERSION) == 1;
@@ -383,6 +403,9 @@ class HttpServer::Impl {
     On("/cookie/show", [](const Request& request, Response& response) {
       response.set_content(request.get_header_value("Cookie"), "text/plain");
     });
+    On("/tls/client", [](const Request& request, Response& response) {
+      response.set_content(ClientName(request.ssl), "text/plain");
+    });
     On("/hsts", [](const Request& request, Response& response) {
       response.set_header("Strict-Transport-Security",
                           absl::StrCat("max-age=", Number(request, "max_age")));
@@ -417,6 +440,13 @@ class HttpServer::Impl {
 
 HttpServer::HttpServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 HttpServer::~HttpServer() = default;
+
+absl::StatusOr<ClientCertificate> NewClientCertificate(
+    absl::string_view common_name) {
+  auto made = NewPemCertificate(std::string(common_name));
+  if (!made.ok()) return made.status();
+  return ClientCertificate{std::move(made->certificate), std::move(made->key)};
+}
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
     HttpServerOptions options) {

@@ -29,6 +29,9 @@
 //   /cookie/expire?name=A     expires it
 //   /cookie/show              the Cookie header that came
 //   /hsts?max_age=S           Strict-Transport-Security
+//   /tls/client               the common name in the client's certificate,
+//   empty
+//                             without one: see request_client_certificate
 //
 // The server itself is cpp-httplib; see docs/dependencies.md.
 //
@@ -50,11 +53,24 @@ struct HttpServerOptions {
   bool tls = false;
   // The port of 127.0.0.1; 0: a free one. For a server that comes back.
   int port = 0;
+  // Asks each client for a certificate; any one will do, or none.
+  bool request_client_certificate = false;
   // Longest stall or delay: whatever a test forgets, the server ends.
   absl::Duration longest_stall = absl::Seconds(120);
   // How long a connection without a request stays open.
   absl::Duration keep_alive = absl::Seconds(60);
 };
+
+// In PEM, for CURLOPT_SSLCERT_BLOB and CURLOPT_SSLKEY_BLOB.
+struct ClientCertificate {
+  std::string certificate;
+  std::string key;
+};
+
+// A new certificate, which signs itself. kInternal where OpenSSL cannot make
+// it.
+absl::StatusOr<ClientCertificate> NewClientCertificate(
+    absl::string_view common_name);
 
 // Since the start, or ResetCounts().
 struct HttpServerCounts {

@@ -14,8 +14,10 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/base/no_destructor.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -53,7 +55,18 @@ bool AddExtension(X509* certificate, int nid, const char* value) {
          X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
-absl::StatusOr<SelfSignedCertificate> Make() {
+// What `write` (PEM_write_bio_*) writes.
+absl::StatusOr<std::string> ToPem(absl::FunctionRef<int(BIO*)> write) {
+  const BioPtr memory(BIO_new(BIO_s_mem()));
+  if (memory == nullptr || write(memory.get()) != 1) {
+    return OpenSslError("PEM_write_bio");
+  }
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(memory.get(), &text);
+  return std::string(text, size);
+}
+
+absl::StatusOr<SelfSignedCertificate> Make(const std::string& common_name) {
   KeyPtr key(EVP_EC_gen("P-256"));
   if (key == nullptr) return OpenSslError("EVP_EC_gen");
   CertificatePtr certificate(X509_new());
@@ -66,15 +79,16 @@ absl::StatusOr<SelfSignedCertificate> Make() {
     return OpenSslError("RAND_bytes");
   }
   X509_NAME* const name = X509_get_subject_name(x509);
-  constexpr unsigned char kName[] = "curl_share test server";
   constexpr long kDay = 24L * 60 * 60;
   if (X509_set_version(x509, X509_VERSION_3) != 1 ||
       ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial) != 1 ||
       // An hour ago, for clocks that are late.
       X509_gmtime_adj(X509_getm_notBefore(x509), -60L * 60) == nullptr ||
       X509_gmtime_adj(X509_getm_notAfter(x509), kDay) == nullptr ||
-      X509_NAME_add_entry_by_NID(name, NID_commonName, MBSTRING_ASC, kName, -1,
-                                 -1, 0) != 1 ||
+      X509_NAME_add_entry_by_NID(
+          name, NID_commonName, MBSTRING_UTF8,
+          reinterpret_cast<const unsigned char*>(common_name.c_str()), -1, -1,
+          0) != 1 ||
       X509_set_issuer_name(x509, name) != 1 ||
       X509_set_pubkey(x509, key.get()) != 1 ||
       !AddExtension(x509, NID_basic_constraints, "critical,CA:TRUE") ||
@@ -86,22 +100,32 @@ absl::StatusOr<SelfSignedCertificate> Make() {
   if (X509_sign(x509, key.get(), EVP_sha256()) == 0) {
     return OpenSslError("X509_sign");
   }
-  const BioPtr memory(BIO_new(BIO_s_mem()));
-  if (memory == nullptr || PEM_write_bio_X509(memory.get(), x509) != 1) {
-    return OpenSslError("PEM_write_bio_X509");
-  }
-  char* text = nullptr;
-  const long size = BIO_get_mem_data(memory.get(), &text);
-  return SelfSignedCertificate{certificate.release(), key.release(),
-                               std::string(text, size)};
+  const absl::StatusOr<std::string> pem =
+      ToPem([x509](BIO* bio) { return PEM_write_bio_X509(bio, x509); });
+  if (!pem.ok()) return pem.status();
+  return SelfSignedCertificate{certificate.release(), key.release(), *pem};
 }
 
 }  // namespace
 
 const absl::StatusOr<SelfSignedCertificate>& GetSelfSignedCertificate() {
   static const absl::NoDestructor<absl::StatusOr<SelfSignedCertificate>> made(
-      Make());
+      Make("curl_share test server"));
   return *made;
+}
+
+absl::StatusOr<PemCertificate> NewPemCertificate(
+    const std::string& common_name) {
+  const absl::StatusOr<SelfSignedCertificate> made = Make(common_name);
+  if (!made.ok()) return made.status();
+  const CertificatePtr certificate(made->certificate);
+  const KeyPtr key(made->key);
+  absl::StatusOr<std::string> key_pem = ToPem([&key](BIO* bio) {
+    return PEM_write_bio_PrivateKey(bio, key.get(), nullptr, nullptr, 0,
+                                    nullptr, nullptr);
+  });
+  if (!key_pem.ok()) return key_pem.status();
+  return PemCertificate{made->pem, *std::move(key_pem)};
 }
 
 }  // namespace curlshare::testing

@@ -1,4 +1,5 @@
-// A certificate for servers on loopback, made when first asked for.
+// Certificates that sign themselves: one for servers on loopback, made when
+// first asked for, and others for clients.
 #ifndef CURLSHARE_TESTING_SELF_SIGNED_CERTIFICATE_H_
 #define CURLSHARE_TESTING_SELF_SIGNED_CERTIFICATE_H_
 
@@ -20,6 +21,15 @@ struct SelfSignedCertificate {
 // for the life of the process, never freed. kInternal, with OpenSSL's text,
 // where that fails. Safe to call from any thread.
 const absl::StatusOr<SelfSignedCertificate>& GetSelfSignedCertificate();
+
+struct PemCertificate {
+  std::string certificate;
+  std::string key;
+};
+
+// Another, with a name and a key of its own, each time.
+absl::StatusOr<PemCertificate> NewPemCertificate(
+    const std::string& common_name);
 
 }  // namespace curlshare::testing
 

@@ -1,0 +1,369 @@
+// What a share keeps apart between those who use it, and what it does not: the
+// claims of docs/security.md, by what a server saw.
+#include <curl/curl.h>
+#include <openssl/ssl.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share.h"
+#include "curlshare/testing/http_server.h"
+#include "curlshare/testing/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::curlshare::testing::ClientCertificate;
+using ::curlshare::testing::HttpServer;
+using ::curlshare::testing::HttpServerOptions;
+using ::curlshare::testing::NewClientCertificate;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::unique_ptr<HttpServer> NewServer(bool tls) {
+  HttpServerOptions options;
+  options.tls = tls;
+  options.request_client_certificate = tls;
+  auto server = HttpServer::Start(options);
+  EXPECT_OK(server.status());
+  return *std::move(server);
+}
+
+std::unique_ptr<Share> NewShare(LockDataSet kinds) {
+  ShareOptions options;
+  options.lock_data = kinds;
+  auto share = Share::Create(options);
+  EXPECT_OK(share.status());
+  return *std::move(share);
+}
+
+Easy NewEasy(Share& share, absl::string_view ca_pem = "") {
+  auto easy = Easy::Create();
+  EXPECT_OK(easy.status());
+  EXPECT_OK(easy->Attach(share));
+  if (!ca_pem.empty()) {
+    EXPECT_OK(easy->SetCaCertificates(ca_pem));
+  }
+  return *std::move(easy);
+}
+
+// The body of the answer; the error where there is none.
+std::string Get(Easy& easy, const std::string& url) {
+  auto response = easy.Fetch(url);
+  return response.ok() ? response->body : response.status().ToString();
+}
+
+void DoNotVerify(Easy& easy) {
+  EXPECT_OK(easy.SetOption<CURLOPT_SSL_VERIFYPEER>(false));
+  EXPECT_OK(easy.SetOption<CURLOPT_SSL_VERIFYHOST>(0));
+}
+
+// A connection of its own for each request, so that it is TLS sessions that
+// are, or are not, used again.
+void DoNotReuse(Easy& easy) {
+  EXPECT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(true));
+  EXPECT_OK(easy.SetOption<CURLOPT_FORBID_REUSE>(true));
+}
+
+void SetClientCertificate(Easy& easy, const ClientCertificate& certificate) {
+  EXPECT_OK(easy.SetOption<CURLOPT_SSLCERT_BLOB>(certificate.certificate));
+  EXPECT_OK(easy.SetOption<CURLOPT_SSLKEY_BLOB>(certificate.key));
+}
+
+ClientCertificate Certificate(absl::string_view name) {
+  auto certificate = NewClientCertificate(name);
+  EXPECT_OK(certificate.status());
+  return *std::move(certificate);
+}
+
+std::string WriteFile(absl::string_view name, absl::string_view text) {
+  std::string path = absl::StrCat(::testing::TempDir(), "/", name);
+  std::ofstream(path) << text;
+  return path;
+}
+
+// ---- Cookies: not kept apart
+
+TEST(SecurityCookies, AreSentByEveryHandleOfTheShareAndByNoOther) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kCookie);
+  const auto other_share = NewShare(LockData::kCookie);
+  Easy alice = NewEasy(*share);
+  EXPECT_EQ(Get(alice, server->url("/cookie/set?name=login&value=alice")),
+            "ok");
+  Easy bob = NewEasy(*share);
+  EXPECT_EQ(Get(bob, server->url("/cookie/show")), "login=alice");
+  Easy carol = NewEasy(*other_share);
+  EXPECT_EQ(Get(carol, server->url("/cookie/show")), "");
+}
+
+TEST(SecurityCookies, AreNotKeptApartByPort) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto other = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kCookie);
+  Easy easy = NewEasy(*share);
+  EXPECT_EQ(Get(easy, server->url("/cookie/set?name=a&value=1")), "ok");
+  EXPECT_EQ(Get(easy, other->url("/cookie/show")), "a=1");
+  EXPECT_EQ(Get(easy, other->url("/cookie/show", "localhost")), "");
+}
+
+// ---- Credentials of HTTP: of the request, not of the connection
+
+TEST(SecurityCredentials, AreSentByTheHandleThatHasThem) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  Easy alice = NewEasy(*share);
+  EXPECT_OK(alice.SetOption<CURLOPT_USERPWD>("alice:secret"));
+  EXPECT_THAT(Get(alice, server->url("/echo")),
+              HasSubstr("Authorization: Basic YWxpY2U6c2VjcmV0\n"));
+  Easy bob = NewEasy(*share);
+  EXPECT_THAT(Get(bob, server->url("/echo")), Not(HasSubstr("Authorization")));
+  EXPECT_OK(bob.SetOption<CURLOPT_XOAUTH2_BEARER>("of-bob"));
+  EXPECT_OK(bob.SetOption<CURLOPT_HTTPAUTH>(CURLAUTH_BEARER));
+  EXPECT_THAT(Get(bob, server->url("/echo")),
+              HasSubstr("Authorization: Bearer of-bob\n"));
+  EXPECT_THAT(Get(alice, server->url("/echo")),
+              HasSubstr("Authorization: Basic YWxpY2U6c2VjcmV0\n"));
+  // All over one connection, which a server must not take for one client.
+  EXPECT_EQ(server->counts().connections, 1);
+}
+
+// ---- TLS: kept apart by how each handle verifies
+
+TEST(SecurityTls, AConnectionThatWasNotVerifiedIsNotUsedByOneWhoVerifies) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(LockData::kConnect);
+  Easy careless = NewEasy(*share);
+  DoNotVerify(careless);
+  EXPECT_EQ(Get(careless, server->url("/")), "ok");
+  // The system's authorities do not know this server.
+  Easy careful = NewEasy(*share);
+  EXPECT_THAT(Get(careful, server->url("/")), HasSubstr("certificate"));
+  EXPECT_EQ(server->counts().requests, 1);
+  // With the right authority it works, and over a connection of its own.
+  server->ResetCounts();
+  EXPECT_OK(careful.SetCaCertificates(server->ca_pem()));
+  EXPECT_EQ(Get(careful, server->url("/")), "ok");
+  EXPECT_EQ(Get(careless, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().connections, 1);
+}
+
+TEST(SecurityTls, ASessionThatWasNotVerifiedIsNotResumedByOneWhoVerifies) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(LockData::kSslSession);
+  Easy careless = NewEasy(*share);
+  DoNotVerify(careless);
+  DoNotReuse(careless);
+  EXPECT_EQ(Get(careless, server->url("/")), "ok");
+  EXPECT_EQ(Get(careless, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().tls_resumed, 1);
+  Easy careful = NewEasy(*share);
+  DoNotReuse(careful);
+  EXPECT_THAT(Get(careful, server->url("/")), HasSubstr("certificate"));
+  EXPECT_EQ(server->counts().requests, 2);
+  server->ResetCounts();
+  EXPECT_OK(careful.SetCaCertificates(server->ca_pem()));
+  EXPECT_EQ(Get(careful, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().tls_resumed, 0);
+}
+
+// ---- Client certificates: kept apart, if libcurl knows of them
+
+class SecurityClientCertificateTest
+    : public ::testing::TestWithParam<LockData> {};
+
+INSTANTIATE_TEST_SUITE_P(Kind, SecurityClientCertificateTest,
+                         ::testing::Values(LockData::kConnect,
+                                           LockData::kSslSession),
+                         [](const auto& info) {
+                           return std::string(LockDataName(info.param));
+                         });
+
+TEST_P(SecurityClientCertificateTest, AreKeptApart) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(GetParam());
+  const auto new_easy = [&] {
+    Easy easy = NewEasy(*share, server->ca_pem());
+    if (GetParam() == LockData::kSslSession) DoNotReuse(easy);
+    return easy;
+  };
+  Easy alice = new_easy();
+  SetClientCertificate(alice, Certificate("alice"));
+  Easy bob = new_easy();
+  SetClientCertificate(bob, Certificate("bob"));
+  Easy nobody = new_easy();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
+    EXPECT_EQ(Get(bob, server->url("/tls/client")), "bob");
+    EXPECT_EQ(Get(nobody, server->url("/tls/client")), "");
+  }
+  if (GetParam() == LockData::kConnect) {
+    EXPECT_EQ(server->counts().connections, 3);
+  } else {
+    EXPECT_GE(server->counts().tls_resumed, 2);  // "nobody", at the least.
+  }
+}
+
+// From files, as most have them.
+TEST_P(SecurityClientCertificateTest, InFilesAreKeptApart) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(GetParam());
+  const auto new_easy = [&](absl::string_view name) {
+    const ClientCertificate certificate = Certificate(name);
+    Easy easy = NewEasy(*share, server->ca_pem());
+    if (GetParam() == LockData::kSslSession) DoNotReuse(easy);
+    EXPECT_OK(easy.SetOption<CURLOPT_SSLCERT>(
+        WriteFile(absl::StrCat(name, ".pem"), certificate.certificate)));
+    EXPECT_OK(easy.SetOption<CURLOPT_SSLKEY>(
+        WriteFile(absl::StrCat(name, ".key"), certificate.key)));
+    return easy;
+  };
+  Easy alice = new_easy("alice");
+  Easy bob = new_easy("bob");
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
+    EXPECT_EQ(Get(bob, server->url("/tls/client")), "bob");
+  }
+  EXPECT_EQ(server->counts().tls_full, 2);
+}
+
+// As blobs, by handles that do not verify the server.
+TEST_P(SecurityClientCertificateTest, AsBlobsWithoutVerification) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(GetParam());
+  const auto new_easy = [&](absl::string_view name) {
+    Easy easy = NewEasy(*share);
+    DoNotVerify(easy);
+    if (GetParam() == LockData::kSslSession) DoNotReuse(easy);
+    SetClientCertificate(easy, Certificate(name));
+    return easy;
+  };
+  Easy alice = new_easy("alice");
+  Easy bob = new_easy("bob");
+  EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
+  const std::string seen = Get(bob, server->url("/tls/client"));
+  if (GetParam() == LockData::kSslSession &&
+      RunningLibcurl().version_num == LibcurlVersion(8, 14, 1)) {
+    EXPECT_EQ(seen, "alice") << "libcurl has been mended: docs/security.md";
+  } else {
+    EXPECT_EQ(seen, "bob");
+  }
+}
+
+// What CURLOPT_SSL_CTX_FUNCTION does, libcurl does not know of.
+TEST_P(SecurityClientCertificateTest, OfAContextCallbackAreNotKeptApart) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(GetParam());
+  const auto other_share = NewShare(GetParam());
+  const ClientCertificate alices = Certificate("alice");
+  const std::string pem = WriteFile("ctx.pem", alices.certificate);
+  const std::string key = WriteFile("ctx.key", alices.key);
+  const std::pair<const char*, const char*> files(pem.c_str(), key.c_str());
+  const curl_ssl_ctx_callback use_files = [](CURL*, void* context,
+                                             void* data) -> CURLcode {
+    auto* const paths = static_cast<std::pair<const char*, const char*>*>(data);
+    auto* const ssl = static_cast<SSL_CTX*>(context);
+    return SSL_CTX_use_certificate_file(ssl, paths->first, SSL_FILETYPE_PEM) ==
+                       1 &&
+                   SSL_CTX_use_PrivateKey_file(ssl, paths->second,
+                                               SSL_FILETYPE_PEM) == 1
+               ? CURLE_OK
+               : CURLE_SSL_CERTPROBLEM;
+  };
+  const auto new_easy = [&](Share& in) {
+    Easy easy = NewEasy(in, server->ca_pem());
+    if (GetParam() == LockData::kSslSession) DoNotReuse(easy);
+    return easy;
+  };
+  Easy alice = new_easy(*share);
+  ASSERT_OK(alice.SetOption<CURLOPT_SSL_CTX_FUNCTION>(
+      use_files, const_cast<void*>(static_cast<const void*>(&files))));
+  EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
+  Easy bob = new_easy(*share);
+  EXPECT_EQ(Get(bob, server->url("/tls/client")), "alice");
+  Easy carol = new_easy(*other_share);
+  EXPECT_EQ(Get(carol, server->url("/tls/client")), "");
+}
+
+// ---- Names
+
+TEST(SecurityDns, AnAddressThatOneHandleWasGivenServesAll) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(LockData::kDns);
+  const std::string port = absl::StrCat(server->port());
+  const auto resolve = [&](Easy& easy, absl::string_view host) {
+    EXPECT_OK(easy.SetOption<CURLOPT_RESOLVE>(
+        {absl::StrCat(host, ":", port, ":127.0.0.1")}));
+    EXPECT_OK(easy.Fetch(server->url("/", host)).status());
+  };
+  Easy alice = NewEasy(*share);
+  DoNotVerify(alice);
+  // The certificate names the first, not the second.
+  resolve(alice, "a.curlshare.test");
+  resolve(alice, "victim.test");
+  Easy bob = NewEasy(*share, server->ca_pem());
+  EXPECT_EQ(Get(bob, server->url("/", "a.curlshare.test")), "ok");
+  // The wrong address, but not the right certificate.
+  server->ResetCounts();
+  const auto answer = bob.Fetch(server->url("/", "victim.test"));
+  EXPECT_EQ(GetEasyCode(answer.status()), CURLE_PEER_FAILED_VERIFICATION);
+  EXPECT_EQ(server->counts().connections, 1);
+  EXPECT_EQ(server->counts().requests, 0);
+}
+
+TEST(SecurityConnections, OfConnectToServeNoOther) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  Easy alice = NewEasy(*share);
+  EXPECT_OK(alice.SetOption<CURLOPT_CONNECT_TO>(
+      {absl::StrCat("::127.0.0.1:", server->port())}));
+  EXPECT_EQ(Get(alice, "http://nowhere.test/"), "ok");
+  Easy bob = NewEasy(*share);
+  // Without a connection he has to look the name up, and may not.
+  EXPECT_OK(bob.SetOption<CURLOPT_RESOLVER_START_FUNCTION>(
+      [](void*, void*, void*) { return 1; }, nullptr));
+  EXPECT_FALSE(bob.Fetch("http://nowhere.test/").ok());
+  EXPECT_EQ(Get(alice, "http://nowhere.test/"), "ok");
+  EXPECT_EQ(server->counts().requests, 2);
+  EXPECT_EQ(server->counts().connections, 1);
+}
+
+// ---- HSTS
+
+// A handle that does not verify lets whoever answers decide for all.
+TEST(SecurityHsts, IsLearntFromAServerThatWasNotVerified) {
+  const auto https = NewServer(/*tls=*/true);
+  const auto http = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kHsts);
+  const auto other_share = NewShare(LockData::kHsts);
+  const auto new_easy = [&](Share& in) {
+    Easy easy = NewEasy(in);
+    EXPECT_OK(easy.SetOption<CURLOPT_CONNECT_TO>(
+        {absl::StrCat("victim.test:443:127.0.0.1:", https->port()),
+         absl::StrCat("victim.test:80:127.0.0.1:", http->port())}));
+    return easy;
+  };
+  Easy careless = new_easy(*share);
+  DoNotVerify(careless);
+  EXPECT_EQ(Get(careless, "https://victim.test/hsts?max_age=1000"), "ok");
+  Easy careful = new_easy(*share);
+  EXPECT_THAT(Get(careful, "http://victim.test/"), HasSubstr("certificate"));
+  EXPECT_EQ(http->counts().requests, 0);
+  Easy other = new_easy(*other_share);
+  EXPECT_EQ(Get(other, "http://victim.test/"), "ok");
+}
+
+}  // namespace
+}  // namespace curlshare
