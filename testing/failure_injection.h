@@ -20,7 +20,7 @@
 // every call of libcurl's functions that curl_share uses through here
 // (ld --wrap); neither does anything else until told to.
 //
-// testonly; usable by consumers' tests.
+// testonly.
 #ifndef CURLSHARE_TESTING_FAILURE_INJECTION_H_
 #define CURLSHARE_TESTING_FAILURE_INJECTION_H_
 

@@ -8,7 +8,7 @@
 //               StatusIs(absl::StatusCode::kUnavailable));
 //   EXPECT_EQ((*server)->connections(), 1);
 //
-// testonly; usable by consumers' tests.
+// testonly.
 #ifndef CURLSHARE_TESTING_FAULT_SERVER_H_
 #define CURLSHARE_TESTING_FAULT_SERVER_H_
 
