@@ -270,6 +270,7 @@ class Easy::Core final : public internal::Handle {
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_RESOLVE);
     curl_easy_reset(curl_);
+    ForgetCookieFile();
     slists_.clear();
     sends_body_ = false;
     body_to_send_.clear();
@@ -326,6 +327,7 @@ class Easy::Core final : public internal::Handle {
   }
   long max_connects() const override { return max_connects_; }
   bool quick_exit() const override { return quick_exit_; }
+  using Handle::ForgetCookieFile;
   using Handle::Shares;
 
   void SetMaxConnects(long connections) {
@@ -657,6 +659,9 @@ absl::Status Easy::SetString(CURLoption option,
         absl::StatusCode::kFailedPrecondition,
         "CURLOPT_COOKIEJAR must be set before the handle joins share #",
         core->share()->id(), ", which shares cookies and is not gated");
+  }
+  if (option == CURLOPT_COOKIEFILE && !value.has_value()) {
+    core->ForgetCookieFile();
   }
   return NoThrow("SetOption", [&] {
     const std::optional<std::string> text(value);

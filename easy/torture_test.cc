@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/config.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,6 +36,7 @@
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
+#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
@@ -260,6 +262,12 @@ ShareOptions Strict() {
 // In one run a wait for what failed to leave; see Attempt::RecoverWith for the
 // rest.
 absl::Time InAMoment() { return absl::Now() + absl::Milliseconds(20); }
+
+// Before, curl_easy_reset returns nothing where it finds no memory, leaving
+// options without their defaults; and 7.88 leaks the list of cookie files.
+bool ResetIsSound() {
+  return RunningLibcurl().version_num >= LibcurlVersion(8, 21, 0);
+}
 
 enum class End { kClose, kCloseNow, kDestroyShare, kDestroyEasy, kDetach };
 
@@ -513,7 +521,11 @@ void Options(Attempt& run, const Servers& servers) {
         return copy->GetInfo<CURLINFO_TOTAL_TIME_T>().status();
       });
     }
-    (void)run.Step("Reset", [&] { return easy->Reset(); });
+    if (ResetIsSound()) {
+      (void)run.Step("Reset", [&] { return easy->Reset(); });
+    } else {
+      easy.reset();
+    }
     const FailureScope scope;
     copy.reset();
   }
@@ -581,7 +593,11 @@ void Callbacks(Attempt& run, const Servers& servers) {
     (void)run.Step("CURLOPT_VERBOSE",
                    [&] { return easy->SetOption<CURLOPT_VERBOSE>(true); });
     (void)run.Fetch(*easy, servers.http->url("/bytes?n=10", "localhost"));
-    (void)run.Step("Reset", [&] { return easy->Reset(); });
+    if (ResetIsSound()) {
+      (void)run.Step("Reset", [&] { return easy->Reset(); });
+    } else {
+      easy.reset();
+    }
     (void)run.Step("Close", [&] { return share->Close(InAMoment()); });
   }
   run.RecoverWith(share.get(), easy, *servers.http);
@@ -765,6 +781,11 @@ Watchdog* TortureTest::watchdog_ = nullptr;
 
 TEST_P(TortureTest, WhateverFailsNothingBreaks) {
   const auto& [what, index] = GetParam();
+#ifndef ABSL_HAVE_EXCEPTIONS
+  if (what.point == FailurePoint::kOperatorNew) {
+    GTEST_SKIP() << "without exceptions it ends the process";
+  }
+#endif
   const Case torture = Cases()[index];
   // What is made once in a process is made before counting.
   constexpr int kWarmUps = 2;
@@ -805,6 +826,22 @@ TEST_P(TortureTest, WhateverFailsNothingBreaks) {
   std::printf("%s, %s: %d failed in turn, %.1f s\n",
               std::string(what.name).c_str(), torture.name.c_str(), failed,
               absl::ToDoubleSeconds(absl::Now() - start));
+}
+
+// libcurl makes a list of what CURLOPT_COOKIEFILE is given, longer each time.
+TEST(Attach, AgainAndAgainNeedsNoMoreMemory) {
+  ShareOptions options;
+  options.lock_data = LockData::kCookie;
+  const auto share = Share::Create(options).value();
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.Attach(*share));
+  ASSERT_OK(easy.Detach());
+  const int64_t before = LiveLibcurlAllocations();
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_OK(easy.Attach(*share));
+    ASSERT_OK(easy.Detach());
+  }
+  EXPECT_EQ(LiveLibcurlAllocations(), before);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TortureTest,

@@ -34,18 +34,20 @@ using CurlshPtr = std::unique_ptr<CURLSH, CurlshDeleter>;
 absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
   const curl_lock_function lock = &KindLocks::Lock;
   const curl_unlock_function unlock = &KindLocks::Unlock;
-  CURLSHcode code = curl_share_setopt(share, CURLSHOPT_LOCKFUNC, lock);
+  // In this order, since whichever of them fails, curl_share_cleanup calls
+  // those that it has.
+  CURLSHcode code =
+      curl_share_setopt(share, CURLSHOPT_USERDATA, static_cast<void*>(locks));
   if (code != CURLSHE_OK) {
-    return ShareStatus(code, "curl_share_setopt(CURLSHOPT_LOCKFUNC)");
+    return ShareStatus(code, "curl_share_setopt(CURLSHOPT_USERDATA)");
   }
   code = curl_share_setopt(share, CURLSHOPT_UNLOCKFUNC, unlock);
   if (code != CURLSHE_OK) {
     return ShareStatus(code, "curl_share_setopt(CURLSHOPT_UNLOCKFUNC)");
   }
-  code =
-      curl_share_setopt(share, CURLSHOPT_USERDATA, static_cast<void*>(locks));
+  code = curl_share_setopt(share, CURLSHOPT_LOCKFUNC, lock);
   if (code != CURLSHE_OK) {
-    return ShareStatus(code, "curl_share_setopt(CURLSHOPT_USERDATA)");
+    return ShareStatus(code, "curl_share_setopt(CURLSHOPT_LOCKFUNC)");
   }
   for (LockData kind : kinds) {
     code = curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind));

@@ -262,11 +262,13 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
 }
 
 absl::Status Handle::PrepareForKinds() {
-  if (Shares(LockData::kCookie)) {
+  // Once: libcurl keeps a list of the files, which every call makes longer.
+  if (Shares(LockData::kCookie) && !cookie_file_set_) {
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
     if (code != CURLE_OK) {
       return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIEFILE)");
     }
+    cookie_file_set_ = true;
   }
   if (Shares(LockData::kConnect)) {
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_PIPEWAIT, 0L);

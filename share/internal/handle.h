@@ -125,6 +125,8 @@ class Handle : public ListNode, public RefCounted {
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
+  // CURLOPT_COOKIEFILE is no longer what PrepareForKinds has made it.
+  void ForgetCookieFile() { cookie_file_set_ = false; }
   // What the handle's options say, which cannot be read: of a raw handle,
   // libcurl's defaults (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
@@ -208,6 +210,7 @@ class Handle : public ListNode, public RefCounted {
   Mode mode_ ABSL_GUARDED_BY(mu_) = Mode::kIdle;
   bool release_requested_ ABSL_GUARDED_BY(mu_) = false;
   bool gated_ ABSL_GUARDED_BY(mu_) = false;  // `generation_` is
+  bool cookie_file_set_ = false;  // the holder's: see PrepareForKinds
 
  protected:
   CURL* curl_;  // the holder's
