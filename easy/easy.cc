@@ -270,7 +270,7 @@ class Easy::Core final : public internal::Handle {
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_RESOLVE);
     curl_easy_reset(curl_);
-    ForgetCookieFile();
+    cookies_on_ = false;
     slists_.clear();
     sends_body_ = false;
     body_to_send_.clear();
@@ -280,12 +280,23 @@ class Easy::Core final : public internal::Handle {
     method_.clear();
     max_connects_ = kDefaultMaxConnects;
     quick_exit_ = false;
-    if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
-    return PrepareForKinds();
+    is_set_up_ = false;
+    return SetUp();
+  }
+
+  // What was reset, until it has succeeded: half of it would hand this to a
+  // function of another's.
+  absl::Status SetUp() {
+    if (is_set_up_) return absl::OkStatus();
+    absl::Status status = SetBaseOptions();
+    if (status.ok()) status = PrepareForKinds();
+    is_set_up_ = status.ok();
+    return status;
   }
 
   // What Drive() needs before and Fetch after a transfer.
   absl::Status Transfer() {
+    if (absl::Status status = SetUp(); !status.ok()) return status;
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
     return Drive();
@@ -327,7 +338,12 @@ class Easy::Core final : public internal::Handle {
   }
   long max_connects() const override { return max_connects_; }
   bool quick_exit() const override { return quick_exit_; }
-  using Handle::ForgetCookieFile;
+  CURLcode TurnCookiesOn() override {
+    if (cookies_on_) return CURLE_OK;
+    const CURLcode code = Handle::TurnCookiesOn();
+    cookies_on_ = code == CURLE_OK;
+    return code;
+  }
   using Handle::Shares;
 
   void SetMaxConnects(long connections) {
@@ -339,7 +355,8 @@ class Easy::Core final : public internal::Handle {
   Sink sink_;
   Sink header_sink_;
   Progress progress_;
-  std::string method_;  // as SetMethod had it; empty: not set
+  std::string method_;       // as SetMethod had it; empty: not set
+  bool cookies_on_ = false;  // CURLOPT_COOKIEFILE has been set here
 
  private:
   static size_t OnBody(char* data, size_t size, size_t count,
@@ -428,6 +445,7 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
+  bool is_set_up_ = true;  // false: by a Reset that has failed
   std::array<char, CURL_ERROR_SIZE> error_{};
   absl::Status callback_status_;
   long max_connects_ = kDefaultMaxConnects;
@@ -661,7 +679,7 @@ absl::Status Easy::SetString(CURLoption option,
         core->share()->id(), ", which shares cookies and is not gated");
   }
   if (option == CURLOPT_COOKIEFILE && !value.has_value()) {
-    core->ForgetCookieFile();
+    core->cookies_on_ = false;
   }
   return NoThrow("SetOption", [&] {
     const std::optional<std::string> text(value);

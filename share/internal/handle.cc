@@ -262,13 +262,11 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
 }
 
 absl::Status Handle::PrepareForKinds() {
-  // Once: libcurl keeps a list of the files, which every call makes longer.
-  if (Shares(LockData::kCookie) && !cookie_file_set_) {
-    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
+  if (Shares(LockData::kCookie)) {
+    const CURLcode code = TurnCookiesOn();
     if (code != CURLE_OK) {
       return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIEFILE)");
     }
-    cookie_file_set_ = true;
   }
   if (Shares(LockData::kConnect)) {
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_PIPEWAIT, 0L);
@@ -283,6 +281,10 @@ CURLcode Handle::SetShare(CURLSH* share) {
   const CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, share);
   if (code == CURLE_OK) ReloadResolve();
   return code;
+}
+
+CURLcode Handle::TurnCookiesOn() {
+  return curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
 }
 
 bool Handle::Shares(LockData kind) const {

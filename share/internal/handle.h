@@ -125,13 +125,14 @@ class Handle : public ListNode, public RefCounted {
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
-  // CURLOPT_COOKIEFILE is no longer what PrepareForKinds has made it.
-  void ForgetCookieFile() { cookie_file_set_ = false; }
   // What the handle's options say, which cannot be read: of a raw handle,
   // libcurl's defaults (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
   virtual long max_connects() const { return kDefaultMaxConnects; }
   virtual bool quick_exit() const { return false; }
+  // Turns the cookie engine on. libcurl keeps a list of what this option was
+  // given: who knows that it is on already, does nothing.
+  virtual CURLcode TurnCookiesOn();
 
   // Whether Release() is to free the CURL*, and how. The caller is the holder,
   // for the last time; the multi handle goes after it.
@@ -210,7 +211,6 @@ class Handle : public ListNode, public RefCounted {
   Mode mode_ ABSL_GUARDED_BY(mu_) = Mode::kIdle;
   bool release_requested_ ABSL_GUARDED_BY(mu_) = false;
   bool gated_ ABSL_GUARDED_BY(mu_) = false;  // `generation_` is
-  bool cookie_file_set_ = false;  // the holder's: see PrepareForKinds
 
  protected:
   CURL* curl_;  // the holder's
