@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -250,6 +251,14 @@ TEST_F(FetchServiceTest, SaysWhatIsWrongWithItsFlags) {
   const auto other = NewService({"--lock_data=dns,nothing"});
   EXPECT_EQ(other->Wait(), 1);
   EXPECT_THAT(other->Log(), HasSubstr("nothing"));
+}
+
+TEST(QuickStart, FetchesItsUrl) {
+  auto server = HttpServer::Start();
+  ASSERT_OK(server.status());
+  const std::string command = "./quick_start " + (*server)->url("/");
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ((*server)->counts().requests, 1);
 }
 
 }  // namespace
