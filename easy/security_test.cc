@@ -140,6 +140,24 @@ TEST(SecurityCredentials, AreSentByTheHandleThatHasThem) {
   EXPECT_EQ(server->counts().connections, 1);
 }
 
+TEST(SecurityCredentials, ErrorsDoNotNameThePassword) {
+  const auto share = NewShare(LockData::kDns);
+  Easy easy = NewEasy(*share);
+  const auto error = [&easy](absl::string_view url) {
+    const absl::Status status = easy.Fetch(url).status();
+    EXPECT_FALSE(status.ok()) << url;
+    return status.ToString();
+  };
+  // Refused; not a name; not a URL; another protocol.
+  for (const char* url :
+       {"http://alice:secret@127.0.0.1:1/", "http://alice:secret@a.invalid/",
+        "http://alice:secret@:bad:/", "nothing://alice:secret@127.0.0.1/"}) {
+    EXPECT_THAT(error(url), Not(HasSubstr("secret")));
+  }
+  EXPECT_OK(easy.SetOption<CURLOPT_USERPWD>("alice:secret"));
+  EXPECT_THAT(error("https://127.0.0.1:1/"), Not(HasSubstr("secret")));
+}
+
 // ---- TLS: kept apart by how each handle verifies
 
 TEST(SecurityTls, AConnectionThatWasNotVerifiedIsNotUsedByOneWhoVerifies) {
