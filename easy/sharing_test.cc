@@ -12,6 +12,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/lock_data.h"
@@ -28,6 +30,7 @@ namespace {
 
 using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::HttpServerOptions;
+using ::curlshare::testing::IsOkAndHolds;
 using ::curlshare::testing::LockRecorder;
 using ::curlshare::testing::RunThreads;
 using ::curlshare::testing::StatusIs;
@@ -134,6 +137,34 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   ASSERT_OK(
       stranger->SetOption<CURLOPT_RESOLVER_START_FUNCTION>(refuse, nullptr));
   EXPECT_FALSE(stranger->Fetch(url).ok());
+}
+
+// Regression, for ThreadSanitizer: from libcurl 8.21 on, a handle counts
+// references together with the connections that it has opened, not atomically
+// (struct Curl_peer). One that had left the share raced with those who used, or
+// closed, its connections there.
+TEST(SharingConnections, AHandleThatHasLeftHasNothingToDoWithTheShare) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(LockData::kConnect);
+  absl::Notification left;
+  RunThreads(2, [&](int thread) {
+    if (thread == 1) left.WaitForNotification();
+    Easy easy = NewEasy(*share);
+    ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+    ASSERT_OK(easy.SetUrl(server->url("/status?code=404")));
+    ASSERT_OK(easy.Perform());
+    EXPECT_THAT(easy.GetInfo<CURLINFO_NUM_CONNECTS>(),
+                IsOkAndHolds(thread == 0 ? 1 : 0));
+    if (thread == 0) {
+      ASSERT_OK(easy.Detach());
+      EXPECT_THAT(easy.GetInfo<CURLINFO_RESPONSE_CODE>(), IsOkAndHolds(404));
+      left.Notify();
+      // While the other takes over its connection.
+      EXPECT_OK(easy.Perform());
+    } else {
+      EXPECT_OK(share->CloseNow(absl::Now() + absl::Seconds(20)));
+    }
+  });
 }
 
 // Regression: libcurl loads CURLOPT_RESOLVE into the DNS cache that the handle

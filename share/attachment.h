@@ -32,9 +32,11 @@
 //     is done. A Use keeps them out, too: keep it short. CURLOPT_HSTS_CTRL 0
 //     must not be set where HSTS is shared: it frees the share's list; nor
 //     CURLOPT_PIPEWAIT where connections are: it waits for ever.
-//  5. CURLOPT_RESOLVE is loaded into the DNS cache once, at the next transfer.
-//     It is to be set again after the handle has come into a share or left it,
-//     and for each transfer where Share::Enable or Disable may be called.
+//  5. CURLOPT_RESOLVE is no option for it: libcurl loads it into one DNS cache,
+//     once, and it is lost when the handle comes into a share or leaves one.
+//  6. To leave a share of connections clears, from libcurl 8.21 on, the
+//     response headers (curl_easy_nextheader), CURLINFO_REDIRECT_URL and
+//     CURLOPT_ERRORBUFFER of the newest transfer. A close does that, too.
 // The easy/ package does all of that by itself: prefer it for new code.
 #ifndef CURLSHARE_SHARE_ATTACHMENT_H_
 #define CURLSHARE_SHARE_ATTACHMENT_H_

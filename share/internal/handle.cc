@@ -18,6 +18,7 @@
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
+#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share_handle.h"
 
@@ -121,11 +122,13 @@ absl::Status Handle::Enter(Mode mode) {
       break;
   }
   if (mode != Mode::kTransfer) return absl::OkStatus();
-  absl::Status status = PrepareTransfer();
+  const bool keeps_peers = HasPeers() && !OwnsCurl();
+  const absl::Status status = PrepareTransfer();
   if (!status.ok()) {
     Leave();
-  } else if (gate_ != nullptr && !gated()) {
-    // It was for the move alone.
+  } else if (gate_ != nullptr && !gated() && !keeps_peers) {
+    // It was for the move alone. With peers, this one transfer is still inside,
+    // as that lets go of them when it begins: see ForgetPeers.
     gate_->LeaveGate();
     gate_ = nullptr;
   }
@@ -233,8 +236,9 @@ void Handle::BecomeIdle() {
 
 absl::Status Handle::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
-  return ShareCore::IsClosing(share->epoch()) ? DetachNow()
-                                              : MoveToNewest(*share);
+  return ShareCore::IsClosing(share->epoch())
+             ? DetachNow(/*transfer_follows=*/true)
+             : MoveToNewest(*share);
 }
 
 absl::Status Handle::MoveToNewest(ShareCore& share) {
@@ -247,6 +251,7 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
+  if (!newest.gated && HasPeers() && OwnsCurl()) ForgetPeers();
   // The old one may be freed here, with no mutex held.
   generation_ = std::move(newest.handle);
   {
@@ -285,6 +290,38 @@ CURLcode Handle::SetShare(CURLSH* share) {
 
 CURLcode Handle::TurnCookiesOn() {
   return curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
+}
+
+bool Handle::HasPeers() const {
+  if (!Shares(LockData::kConnect) ||
+      RunningLibcurl().version_num < LibcurlVersion(8, 21, 0)) {
+    return false;
+  }
+  absl::MutexLock lock(&mu_);
+  return multi_ != nullptr;  // It has transferred.
+}
+
+void Handle::ForgetPeers() {
+  CURLM* multi = nullptr;
+  if (!GetMulti(&multi).ok()) return;
+  // A transfer lets go of them first thing; a list that cannot be read ends it
+  // right after, before it touches what curl_easy_getinfo tells.
+  static char unreadable[] = "none";
+  static curl_slist list{unreadable, nullptr};
+  if (curl_easy_setopt(curl_, CURLOPT_RESOLVE, &list) != CURLE_OK) return;
+  if (curl_multi_add_handle(multi, curl_) == CURLM_OK) {
+    // It is to fail, and nothing can be done where that fails.
+    int running = 0;
+    (void)curl_multi_perform(multi, &running);
+    // As in Drive().
+    if (curl_multi_remove_handle(multi, curl_) != CURLM_OK) DropMulti();
+  }
+  // With that list left in it no transfer would succeed: so once more if that
+  // fails, for which libcurl, which only stores the pointer, has no reason.
+  if (curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr) != CURLE_OK) {
+    (void)curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
+  }
+  ReloadResolve();
 }
 
 bool Handle::Shares(LockData kind) const {
@@ -366,11 +403,12 @@ absl::Status Handle::Detach() {
   return status;
 }
 
-absl::Status Handle::DetachNow() {
+absl::Status Handle::DetachNow(bool transfer_follows) {
   const CURLcode code = SetShare(nullptr);
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
+  if (HasPeers() && (OwnsCurl() || !transfer_follows)) ForgetPeers();
   LeaveShare();
   return absl::OkStatus();
 }
