@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/no_destructor.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -125,8 +126,9 @@ std::string Block(size_t size) { return std::string(size, 'x'); }
 
 // Sends up to `size` bytes.
 bool Write(httplib::DataSink& sink, size_t size) {
-  static const std::string block = Block(size_t{64} << 10);
-  return sink.write(block.data(), std::min(size, block.size()));
+  // Never destroyed: a server may be running when the process exits.
+  static const absl::NoDestructor<std::string> block(Block(size_t{64} << 10));
+  return sink.write(block->data(), std::min(size, block->size()));
 }
 
 }  // namespace
