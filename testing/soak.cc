@@ -473,7 +473,6 @@ std::string Mib(int64_t bytes) {
 }
 
 int RunSoak(const Settings& settings) {
-  const int64_t base_threads = Measure().threads;
   Soak soak(settings.threads);
   std::vector<std::vector<std::string>> rows = {
       {"after", "transfers", "cancelled", "threads run", "handles", "shares",
@@ -532,7 +531,7 @@ int RunSoak(const Settings& settings) {
     level("resident memory", first.rss_bytes, last.rss_bytes, kRssSlack);
   }
   level("file descriptors", first.descriptors, last.descriptors, 0);
-  level("threads", base_threads, last.threads, 0);
+  level("threads", first.threads, last.threads, 0);
   level("CURLSH", 0, last.curlsh, 0);
   if (counts.wrong > 0) absl::StrAppend(&problems, "see above\n");
   if (counts.transfers == 0 || counts.cancelled == 0 || counts.nested == 0) {
