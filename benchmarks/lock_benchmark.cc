@@ -3,6 +3,7 @@
 //
 //   BM_LockUnlock<Locks>/same:0/threads:8     each thread a kind of its own
 //   BM_LockUnlock<Locks>/same:1/threads:8     all threads one kind
+//   BM_EachKind<Locks>/3                      one thread, CURL_LOCK_DATA_DNS
 #include <curl/curl.h>
 #include <pthread.h>
 
@@ -78,26 +79,46 @@ struct AbslPerKind {
 };
 
 template <typename Locks>
-void BM_LockUnlock(benchmark::State& state) {
-  static Locks* const locks = new Locks;  // for all threads
+void LockUnlock(benchmark::State& state, Locks* locks, curl_lock_data kind) {
   // As libcurl has them: pointers that the compiler knows nothing of.
   curl_lock_function lock = Locks::Lock;
   curl_unlock_function unlock = Locks::Unlock;
   benchmark::DoNotOptimize(lock);
   benchmark::DoNotOptimize(unlock);
-  const bool same = state.range(0) != 0;
-  const auto kind = static_cast<curl_lock_data>(
-      CURL_LOCK_DATA_COOKIE + (same ? 0 : state.thread_index() % 6));
   for (auto _ : state) {
     lock(nullptr, kind, CURL_LOCK_ACCESS_SINGLE, locks->data());
     unlock(nullptr, kind, locks->data());
   }
 }
 
+template <typename Locks>
+void BM_LockUnlock(benchmark::State& state) {
+  static Locks* const locks = new Locks;  // for all threads
+  const bool same = state.range(0) != 0;
+  LockUnlock(
+      state, locks,
+      static_cast<curl_lock_data>(CURL_LOCK_DATA_COOKIE +
+                                  (same ? 0 : state.thread_index() % 6)));
+}
+
+template <typename Locks>
+void BM_EachKind(benchmark::State& state) {
+  static Locks* const locks = new Locks;
+  LockUnlock(state, locks, static_cast<curl_lock_data>(state.range(0)));
+}
+
 void Arguments(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgName("same")->Arg(0)->Arg(1)->ThreadRange(1, 16)->UseRealTime();
 }
 
+void Kinds(benchmark::internal::Benchmark* benchmark) {
+  benchmark->DenseRange(CURL_LOCK_DATA_SHARE, CURL_LOCK_DATA_HSTS);
+}
+
+BENCHMARK_TEMPLATE(BM_EachKind, Library)->Apply(Kinds);
+BENCHMARK_TEMPLATE(BM_EachKind, PthreadPerKind)->Apply(Kinds);
+BENCHMARK_TEMPLATE(BM_EachKind, AbslPerKind)->Apply(Kinds);
+BENCHMARK_TEMPLATE(BM_EachKind, StdMutexForAll)->Apply(Kinds);
 BENCHMARK_TEMPLATE(BM_LockUnlock, Library)->Apply(Arguments);
 BENCHMARK_TEMPLATE(BM_LockUnlock, PthreadPerKind)->Apply(Arguments);
 BENCHMARK_TEMPLATE(BM_LockUnlock, AbslPerKind)->Apply(Arguments);

@@ -1,7 +1,7 @@
 """The archives that curl_share brings a BUILD file for: libcurl, which no
 registry has with what curl_share relies on (four versions side by side, each
 with libpsl, TLS session export and a thread-safe curl_global_init), and the
-libraries of testing/ and examples/.
+libraries of testing/, examples/ and benchmarks/.
 
 Kept apart from //:deps.bzl because MODULE.bazel needs them too. None is fetched
 before a target that needs it is built.
@@ -18,7 +18,7 @@ _CURL_SHA256 = {
 }
 
 def curl_share_archives():
-    """Declares @curl_<version> for each pinned libcurl, and @cpp_httplib."""
+    """Declares @curl_<version> for each pinned libcurl, and the libraries."""
     for version, sha256 in _CURL_SHA256.items():
         underscored = version.replace(".", "_")
         maybe(
@@ -58,6 +58,15 @@ def curl_share_archives():
         sha256 = "a2991cb222c944aee14397965d9f6b050245da849d8c5da7c72d112de2786b5b",
         strip_prefix = "FTXUI-5.0.0",
         urls = ["https://github.com/ArthurSonzogni/FTXUI/archive/refs/tags/v5.0.0.tar.gz"],
+    )
+
+    maybe(
+        http_archive,
+        name = "md4c",
+        build_file = Label("//third_party:md4c.BUILD"),
+        sha256 = "4a457df853425b6bb6e3457aa1d1a13bccec587a04c38c622b1013a0da41439f",
+        strip_prefix = "md4c-release-0.4.8",
+        urls = ["https://github.com/mity/md4c/archive/refs/tags/release-0.4.8.tar.gz"],
     )
 
     maybe(

@@ -1,0 +1,139 @@
+// Requests one after another, on one thread: what //benchmarks:report runs
+// under callgrind, whose count of instructions is the same whatever else the
+// machine does. The server is in another process.
+//
+//   instructions_workload library|by_hand|no_share URL REQUESTS [CA_FILE]
+//
+// Over one kept connection; with CA_FILE, the server's certificate, a new
+// handle and so a new connection for each. The exit status is 0 if every
+// request succeeded; what was kept or resumed the server knows.
+#include <curl/curl.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/share/share.h"
+#include "curlshare/testing/raw_share.h"
+
+namespace curlshare::benchmarks {
+namespace {
+
+using ::curlshare::testing::RawShare;
+
+struct CurlDeleter {
+  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+};
+using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
+
+struct Job {
+  std::string url;
+  int requests = 0;
+  std::string ca_pem;
+};
+
+std::optional<Easy> NewEasy(const Job& job, Share& share) {
+  absl::StatusOr<Easy> easy = Easy::Create();
+  if (!easy.ok() || !easy->Attach(share).ok() || !easy->SetUrl(job.url).ok() ||
+      (!job.ca_pem.empty() && !easy->SetCaCertificates(job.ca_pem).ok())) {
+    return std::nullopt;
+  }
+  return *std::move(easy);
+}
+
+bool RunLibrary(const Job& job) {
+  const std::unique_ptr<Share> share = Share::Create().value();
+  std::optional<Easy> easy;
+  bool ok = true;
+  for (int i = 0; i < job.requests; ++i) {
+    if (!easy.has_value() || !job.ca_pem.empty()) easy = NewEasy(job, *share);
+    ok = easy.has_value() && easy->Perform().ok() && ok;
+  }
+  return ok;
+}
+
+CurlPtr NewCurl(const Job& job, const RawShare* share) {
+  CurlPtr curl(curl_easy_init());
+  const curl_write_callback drop = [](char*, size_t size, size_t count, void*) {
+    return size * count;
+  };
+  curl_blob blob;
+  blob.data = const_cast<char*>(job.ca_pem.data());  // NOLINT: copied
+  blob.len = job.ca_pem.size();
+  blob.flags = CURL_BLOB_COPY;
+  for (const CURLcode code :
+       {share == nullptr
+            ? CURLE_OK
+            : curl_easy_setopt(curl.get(), CURLOPT_SHARE, share->get()),
+        curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L),
+        curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop),
+        curl_easy_setopt(curl.get(), CURLOPT_URL, job.url.c_str()),
+        job.ca_pem.empty()
+            ? CURLE_OK
+            : curl_easy_setopt(curl.get(), CURLOPT_CAINFO_BLOB, &blob)}) {
+    if (code != CURLE_OK) return nullptr;
+  }
+  return curl;
+}
+
+bool RunByHand(const Job& job, bool with_share) {
+  std::unique_ptr<RawShare> share;
+  if (with_share) {
+    share = RawShare::Create(DefaultLockData(), RawShare::Mutexes::kOnePerKind)
+                .value();
+  }
+  CurlPtr curl;
+  bool ok = true;
+  for (int i = 0; i < job.requests; ++i) {
+    if (curl == nullptr || !job.ca_pem.empty()) {
+      curl = NewCurl(job, share.get());
+    }
+    ok = curl != nullptr && curl_easy_perform(curl.get()) == CURLE_OK && ok;
+  }
+  return ok;
+}
+
+int Main(int argc, char** argv) {
+  Job job;
+  const absl::string_view way = argc > 1 ? argv[1] : "";
+  if (argc < 4 || argc > 5 || !absl::SimpleAtoi(argv[3], &job.requests) ||
+      (way != "library" && way != "by_hand" && way != "no_share")) {
+    std::fputs(
+        "usage: instructions_workload library|by_hand|no_share URL REQUESTS "
+        "[CA_FILE]\n",
+        stderr);
+    return 2;
+  }
+  job.url = argv[2];
+  if (argc == 5) {
+    std::ifstream file(argv[4]);
+    job.ca_pem.assign(std::istreambuf_iterator<char>(file), {});
+    if (job.ca_pem.empty()) {
+      std::fputs("instructions_workload: cannot read CA_FILE\n", stderr);
+      return 2;
+    }
+  }
+  const bool ok = way == "library"
+                      ? RunLibrary(job)
+                      : RunByHand(job, /*with_share=*/way == "by_hand");
+  if (ok) return EXIT_SUCCESS;
+  std::fputs("instructions_workload: a request failed\n", stderr);
+  return EXIT_FAILURE;
+}
+
+}  // namespace
+}  // namespace curlshare::benchmarks
+
+int main(int argc, char** argv) {
+  return curlshare::benchmarks::Main(argc, argv);
+}

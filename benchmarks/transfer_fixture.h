@@ -1,0 +1,182 @@
+// Whole transfers by many threads against a server in this process, on
+// loopback: what the benchmarks of transfers have in common.
+//
+//   constexpr Job kJob = {Way::kLibrary, "/"};
+//   RegisterTransfers<kJob>("BM_Kept/library", &KeptHandles)->ThreadRange(1,
+//   8);
+//
+// A benchmark ends with an error where a request failed, or where the reuse
+// that it is about did not happen, by the server's counts.
+//
+// Counters of every run: "requests_per_second", from when all threads start to
+// when the last one ends (Google Benchmark's own rate is of each thread's time,
+// which is less than that where some wait for others); "requests",
+// "connections", "tls_full", "tls_resumed", "resumed_percent" (of handshakes),
+// by the server's counts, warm-up included; and "client_cpu_s" and
+// "server_cpu_s", the CPU seconds that a thousand requests took.
+#ifndef CURLSHARE_BENCHMARKS_TRANSFER_FIXTURE_H_
+#define CURLSHARE_BENCHMARKS_TRANSFER_FIXTURE_H_
+
+#include <curl/curl.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>  // NOLINT(build/c++11): a control
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/synchronization/barrier.h"
+#include "absl/time/time.h"
+#include "benchmark/benchmark.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share.h"
+#include "curlshare/testing/http_server.h"
+#include "curlshare/testing/raw_share.h"
+
+namespace curlshare::benchmarks {
+
+enum class Way {
+  kNoShare,         // by hand, each handle for itself
+  kByHand,          // by hand, a share, a mutex for each kind
+  kByHandOneMutex,  // by hand, a share, one mutex for all kinds
+  kOneCallAtATime,  // by hand, no share, one mutex around curl_easy_perform
+  kLibrary,         // this library
+  kLibraryGated,    // this library, the same kinds behind a gate
+  kSharePerThread,  // this library, a share for each thread
+};
+
+struct Job {
+  Way way;
+  const char* target;
+  bool tls = false;
+  // Empty: DefaultLockData(), those that are safe without a gate.
+  LockDataSet kinds = {};
+  const char* host = "127.0.0.1";
+  // The handle's own cookie engine, where cookies are not shared; and a cookie
+  // to send without an engine.
+  bool cookies = false;
+  const char* cookie = nullptr;
+  // What one handle of the share fetches before all others, so that these have
+  // something to share.
+  const char* first_target = nullptr;
+  // All but the first request ask for http://: only a handle that knows from
+  // HSTS that it must not can talk to the server. Hosts lead to the server.
+  bool http_after_first = false;
+  // How many bytes the body of each answer must have; -1: any number.
+  int64_t body_bytes = -1;
+  // What must hold of the server's counts at the end; null: nothing.
+  bool (*reused)(const testing::HttpServerCounts& counts,
+                 int threads) = nullptr;
+};
+
+// At most a connection for each thread, and one for the first request.
+bool ConnectionsKept(const testing::HttpServerCounts& counts, int threads);
+// At most one for each second request.
+bool ConnectionsReused(const testing::HttpServerCounts& counts, int threads);
+// Some handshakes were resumed.
+bool SomeResumed(const testing::HttpServerCounts& counts, int threads);
+// None was.
+bool NoneResumed(const testing::HttpServerCounts& counts, int threads);
+
+// What the threads of one run have in common.
+class World {
+ public:
+  World(const Job& job, int threads);
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  const Job& job() const { return job_; }
+  const std::string& url() const { return url_; }
+  const std::string& first_url() const { return first_url_; }
+  const std::string& ca_pem() const { return ca_pem_; }
+  testing::HttpServer& server() { return *server_; }
+  // Null where this library does not take part.
+  Share* share(int thread) const {
+    return shares_.empty() ? nullptr : shares_[thread % shares_.size()].get();
+  }
+  CURLSH* raw_share() const { return raw_ == nullptr ? nullptr : raw_->get(); }
+  std::mutex& one_call() { return one_call_; }
+
+  // Each thread calls Prepare before it does anything, which makes the job's
+  // first request, Start right before the requests that are timed, and Report
+  // right after them; all wait for all threads. `client_cpu` is what the thread
+  // used, warm-up included.
+  [[nodiscard]] bool Prepare(const benchmark::State& state);
+  void Start(const benchmark::State& state);
+  void Report(benchmark::State& state, bool ok, absl::Duration client_cpu);
+
+ private:
+  const Job job_;
+  const std::unique_ptr<testing::HttpServer> server_;
+  const std::string url_;
+  const std::string first_url_;
+  const std::string ca_pem_;
+  // The mutexes of libcurl's share outlive the handles: Clients go first.
+  std::unique_ptr<testing::RawShare> raw_;
+  std::vector<std::unique_ptr<Share>> shares_;
+  std::mutex one_call_;
+  absl::Barrier all_prepared_;
+  absl::Barrier all_ready_;
+  absl::Barrier all_done_;
+  absl::Time start_;  // written and read by the first thread
+  std::atomic<int64_t> client_cpu_ns_{0};
+  absl::Duration process_cpu_before_;
+};
+
+// A handle in one of the ways.
+class Client {
+ public:
+  // `url` must outlive it.
+  Client(World& world, int thread, const std::string& url);
+  Client(World& world, int thread) : Client(world, thread, world.url()) {}
+
+  // True if the request succeeded.
+  bool Fetch() { return FetchAnything() && BodyIsRight(); }
+  // The same, whatever the body.
+  bool FetchAnything() { return ok_ && Perform(); }
+  // Of the newest request.
+  absl::Duration first_byte();
+
+ private:
+  struct CurlDeleter {
+    void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+  };
+
+  bool Perform();
+  bool BodyIsRight();
+
+  World& world_;
+  std::optional<Easy> easy_;
+  std::unique_ptr<CURL, CurlDeleter> curl_;
+  bool ok_ = false;
+};
+
+// One handle a thread, which has made a request before the time is taken.
+void KeptHandles(benchmark::State& state, World& world);
+// A new handle, and so a new connection, for each request.
+void FreshHandles(benchmark::State& state, World& world);
+
+// The World of the run under way.
+std::unique_ptr<World>& CurrentWorld();
+
+// Registers a benchmark that runs `body` on each thread, in a World for kJob
+// that is made before the threads start.
+template <const Job& kJob>
+benchmark::internal::Benchmark* RegisterTransfers(
+    const char* name, void (*body)(benchmark::State&, World&)) {
+  return benchmark::RegisterBenchmark(
+             name,
+             [body](benchmark::State& state) { body(state, *CurrentWorld()); })
+      ->Setup([](const benchmark::State& state) {
+        CurrentWorld() = std::make_unique<World>(kJob, state.threads());
+      })
+      ->Teardown([](const benchmark::State&) { CurrentWorld() = nullptr; })
+      ->UseRealTime();
+}
+
+}  // namespace curlshare::benchmarks
+
+#endif  // CURLSHARE_BENCHMARKS_TRANSFER_FIXTURE_H_
