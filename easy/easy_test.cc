@@ -304,6 +304,36 @@ TEST_P(EasyTest, ABodyMayHoldAnythingAndMayBeEmpty) {
   EXPECT_THAT(response->body, HasSubstr("Content-Length: 0"));
 }
 
+TEST_P(EasyTest, ABodyAfterHeadOrGetIsPosted) {
+  for (absl::string_view method : {"HEAD", "GET"}) {
+    Easy easy = NewEasy();
+    ASSERT_OK(easy.SetMethod(method));
+    ASSERT_OK(easy.SetBody("the body"));
+    auto response = easy.Fetch(url("/echo"));
+    ASSERT_OK(response.status());
+    EXPECT_THAT(response->body,
+                AllOf(HasSubstr("POST /echo"), HasSubstr("\nthe body")));
+  }
+}
+
+TEST_P(EasyTest, PostsABodyThatItHasBeenTold) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetMethod("POST"));
+  ASSERT_OK(easy.SetBody("a first body, which is longer"));
+  ASSERT_OK(easy.SetBody("second"));
+  auto copy = easy.Duplicate();
+  ASSERT_OK(copy.status());
+  ASSERT_OK(easy.SetBody("third"));
+  auto response = copy->Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body,
+              AllOf(HasSubstr("Content-Length: 6"), HasSubstr("\nsecond")));
+  ASSERT_OK(easy.Reset());
+  response = easy.Fetch(url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body, HasSubstr("GET /echo"));
+}
+
 TEST_P(EasyTest, HeadHasNoBody) {
   Easy easy = NewEasy();
   ASSERT_OK(easy.SetMethod("HEAD"));
@@ -343,6 +373,8 @@ TEST_P(EasyTest, AnOptionThatLibcurlRefusesIsNamed) {
 TEST_P(EasyTest, SetsOptionsOfEveryKind) {
   Easy easy = NewEasy();
   EXPECT_OK(easy.SetOption<CURLOPT_VERBOSE>(false));
+  EXPECT_OK(easy.SetOption<CURLOPT_QUICK_EXIT>(true));
+  EXPECT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(nullptr));
   EXPECT_OK(easy.SetOption<CURLOPT_MAXFILESIZE_LARGE>(1 << 20));
   EXPECT_OK(easy.SetOption<CURLOPT_USERAGENT>(std::string("me/1.0")));
   EXPECT_OK(easy.SetOption<CURLOPT_REFERER>(nullptr));
@@ -398,6 +430,7 @@ TEST_P(EasyTest, GetInfoHasTheTypeOfTheName) {
   EXPECT_OK(easy.GetInfo<CURLINFO_TOTAL_TIME>().status());
   EXPECT_OK(easy.GetInfo<CURLINFO_TOTAL_TIME_T>().status());
   EXPECT_THAT(easy.GetInfo<CURLINFO_COOKIELIST>(), IsOkAndHolds(IsEmpty()));
+  EXPECT_OK(easy.GetInfo<CURLINFO_ACTIVESOCKET>().status());
 }
 
 TEST_P(EasyTest, VerifiesCertificates) {

@@ -13,12 +13,10 @@
 #include <optional>
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
-#include <utility>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/lock_data.h"
@@ -67,28 +65,48 @@ class LifetimeTest : public ::testing::Test {
 
 // ---- Static objects
 
-HttpServer& Server() {
-  // Not destroyed: it is no part of the question.
-  static HttpServer* const server = HttpServer::Start().value().release();
-  return *server;
+// A server in a process of its own, as what it is made of has static objects
+// that are destroyed. It ends with this one. REQUIRES: no other thread yet.
+std::string ServerProcess() {
+  int port[2];
+  int alive[2];
+  CHECK_THAT(pipe(port) == 0);
+  CHECK_THAT(pipe(alive) == 0);
+  const pid_t child = fork();
+  CHECK_THAT(child >= 0);
+  if (child == 0) {
+    close(alive[1]);
+    const auto server = HttpServer::Start().value();
+    const int number = server->port();
+    CHECK_THAT(write(port[1], &number, sizeof(number)) == sizeof(number));
+    char nothing = 0;
+    (void)!read(alive[0], &nothing, 1);  // returns when the parent has ended
+    _exit(0);
+  }
+  close(alive[0]);  // alive[1] is closed by the end of the process
+  int number = 0;
+  CHECK_THAT(read(port[0], &number, sizeof(number)) == sizeof(number));
+  return absl::StrCat("http://127.0.0.1:", number);
 }
 
 [[noreturn]] void ExitWithTheShareGoingLast() {
+  const std::string server = ServerProcess();
   static const std::unique_ptr<Share> share =
       Share::Create(EveryKind()).value();
   static Easy easy = NewEasy(*share);
-  CHECK_THAT(Fetches(easy, Server().url("/")));
+  CHECK_THAT(Fetches(easy, server + "/"));
   std::exit(0);
 }
 
 [[noreturn]] void ExitWithTheShareGoingFirst() {
+  const std::string server = ServerProcess();
   static Easy easy = Easy::Create().value();
   static Easy other = Easy::Create().value();
   static const std::unique_ptr<Share> share =
       Share::Create(EveryKind()).value();
   for (Easy* each : {&easy, &other}) {
     CHECK_THAT(each->Attach(*share).ok());
-    CHECK_THAT(Fetches(*each, Server().url("/")));
+    CHECK_THAT(Fetches(*each, server + "/"));
   }
   std::exit(0);
 }
@@ -136,27 +154,33 @@ TEST_F(LifetimeTest, ADestructorOfAStaticObjectMayUseItFirst) {
 // Threads transfer over HTTP for as long as the process lives, two more are
 // stalled. `share` is a static object, and goes while they do.
 [[noreturn]] void ExitUnderLoad(Concurrency concurrency) {
+  static std::string server;
+  server = ServerProcess();
   static std::unique_ptr<Share> share;
   ShareOptions options;
   options.concurrency = concurrency;
   share = Share::Create(options).value();
   static std::atomic<int> transfers{0};
+  static std::atomic<int> stalled{0};
   for (int i = 0; i < 4; ++i) {
     auto* const easy = new Easy(NewEasy(*share));
-    std::thread([easy] {
+    std::thread([easy, url = server + "/bytes?n=1000"] {
       while (true) {
-        if (Fetches(*easy, Server().url("/bytes?n=1000"))) ++transfers;
+        if (Fetches(*easy, url)) ++transfers;
       }
     }).detach();
   }
   for (int i = 0; i < 2; ++i) {
     auto* const easy = new Easy(NewEasy(*share));
-    std::thread([easy] {
-      (void)Fetches(*easy, Server().url("/stall"));
-    }).detach();
+    CHECK_THAT(easy->SetUrl(server + "/stall?after=bytes").ok());
+    CHECK_THAT(easy->SetSink([](absl::string_view) {
+                     ++stalled;
+                     return absl::OkStatus();
+                   })
+                   .ok());
+    std::thread([easy] { easy->Perform().IgnoreError(); }).detach();
   }
-  CHECK_THAT(Server().WaitForStalled(2, absl::Now() + absl::Seconds(60)));
-  while (transfers < 20) std::this_thread::yield();
+  while (transfers < 20 || stalled < 2) std::this_thread::yield();
   std::exit(0);
 }
 
@@ -212,23 +236,22 @@ void ShareAndTransfer() {
 // With a server, that is with threads, and a connection that is open: the child
 // leaves what is its parent's alone, and the parent goes on with it.
 [[noreturn]] void ForkWithAnOpenConnection() {
-  auto* const share = Share::Create(EveryKind()).value().release();
-  auto* const easy = new Easy(NewEasy(*share));
-  CHECK_THAT(Fetches(*easy, Server().url("/")));
-  const std::string url = Server().url("/bytes?n=1000");
+  const auto server = HttpServer::Start().value();
+  const std::string url = server->url("/bytes?n=1000");
+  const auto share = Share::Create(EveryKind()).value();
+  std::optional<Easy> easy = NewEasy(*share);
+  CHECK_THAT(Fetches(*easy, url));
   CHECK_THAT(InAChild([&] {
                const auto own = Share::Create(EveryKind()).value();
                Easy fresh = NewEasy(*own);
                CHECK_THAT(Fetches(fresh, url));
                CHECK_THAT(own->Close().ok());
              }) == 0);
-  CHECK_THAT(Server().counts().connections == 2);
+  CHECK_THAT(server->counts().connections == 2);
   CHECK_THAT(Fetches(*easy, url));
-  CHECK_THAT(Server().counts().connections == 2);  // reused
+  CHECK_THAT(server->counts().connections == 2);  // reused
   CHECK_THAT(share->Close().ok());
-  delete easy;
-  delete share;
-  std::exit(0);
+  _exit(0);
 }
 
 TEST_F(LifetimeTest, AChildForkedBeforeTheFirstUseMayUseAll) {

@@ -229,7 +229,8 @@ TEST_P(ServerFailureTest, AServerThatStallsMeetsTheTimeout) {
     const auto server = HttpServer::Start().value();
     ExpectEach(server->url(target), absl::StatusCode::kDeadlineExceeded,
                {CURLE_OPERATION_TIMEDOUT});
-    EXPECT_EQ(server->counts().requests, kTransfers);
+    // On a busy machine one may end before the server has read it.
+    EXPECT_LE(server->counts().requests, kTransfers);
   }
   for (Easy& easy : handles_) EXPECT_OK(easy.SetTimeout(absl::Seconds(60)));
 }

@@ -512,8 +512,12 @@ void Options(Attempt& run, const Servers& servers) {
     (void)run.Step("CURLINFO_RESPONSE_CODE", [&] {
       return easy->GetInfo<CURLINFO_RESPONSE_CODE>().status();
     });
-    (void)run.Step("CURLINFO_SSL_ENGINES", [&] {
-      return easy->GetInfo<CURLINFO_SSL_ENGINES>().status();
+    (void)run.Step("CURLOPT_COOKIELIST", [&] {
+      return easy->SetOption<CURLOPT_COOKIELIST>(
+          "Set-Cookie: a=b; domain=a.curlshare.test; path=/");
+    });
+    (void)run.Step("CURLINFO_COOKIELIST", [&] {
+      return easy->GetInfo<CURLINFO_COOKIELIST>().status();
     });
     if (copy.has_value()) {
       (void)run.Step("Perform", [&] { return copy->Perform(); });

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -58,6 +59,8 @@ TEST(EasyStatus, MapsByWhatACallerCanDo) {
       {CURLE_RECURSIVE_API_CALL, absl::StatusCode::kFailedPrecondition},
       {CURLE_ABORTED_BY_CALLBACK, absl::StatusCode::kAborted},
       {CURLE_FAILED_INIT, absl::StatusCode::kInternal},
+      {static_cast<CURLcode>(100),  // CURLE_TOO_LARGE
+       absl::StatusCode::kResourceExhausted},
       {static_cast<CURLcode>(127), absl::StatusCode::kUnknown},
   };
   for (const auto& c : cases) {
@@ -90,6 +93,13 @@ TEST(WithEasyCode, AddsTheCodeToAnErrorOnly) {
             CURLE_ABORTED_BY_CALLBACK);
   EXPECT_EQ(WithEasyCode(absl::OkStatus(), CURLE_WRITE_ERROR),
             absl::OkStatus());
+  // What the user has put into it stays.
+  absl::Status status = absl::DataLossError("x");
+  status.SetPayload("url", absl::Cord("payload"));
+  const absl::Status with_code = WithEasyCode(status, CURLE_WRITE_ERROR);
+  EXPECT_EQ(with_code.GetPayload("url"), absl::Cord("payload"));
+  EXPECT_EQ(with_code.message(), "x");
+  EXPECT_EQ(GetEasyCode(with_code), CURLE_WRITE_ERROR);
 }
 
 // A spot check at both ends and around the numbers that libcurl retired.

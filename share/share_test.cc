@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -613,6 +614,16 @@ TEST_F(ShareTest, Prints) {
   EXPECT_EQ(stats.unknown_kinds, 0u);
   EXPECT_THAT(absl::StrCat(stats),
               AllOf(HasSubstr("1 attached"), HasSubstr("share: taken ")));
+  ShareStats more = stats;
+  more.locks[static_cast<size_t>(LockData::kDns)].taken = 3;
+  more.dropped_unlocks = 2;
+  more.unknown_kinds = 1;
+  std::ostringstream text;
+  text << share->options() << more << more.share_lock;
+  EXPECT_THAT(text.str(),
+              AllOf(HasSubstr("concurrency=auto"), HasSubstr("dns: taken 3"),
+                    HasSubstr("2 unlocks dropped"),
+                    HasSubstr("1 calls for unknown kinds")));
 }
 
 }  // namespace

@@ -111,7 +111,6 @@ class ShareCore final : public RefCounted {
   Share* facade() const ABSL_LOCKS_EXCLUDED(mu_);
 
   uint64_t id() const { return id_; }
-  bool detach_on_close() const { return detach_on_close_; }
   const KindLocks& locks() const { return *locks_; }
   // "share #3"
   std::string name() const;
