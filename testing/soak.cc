@@ -10,7 +10,6 @@
 // measurement is level with that after the first stretch, which warms up, and
 // if every call returned what it may; else 1.
 #include <curl/curl.h>
-#include <dirent.h>
 #include <malloc.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -21,11 +20,14 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>  // NOLINT(build/c++11)
 #include <utility>
 #include <vector>
@@ -103,14 +105,9 @@ bool SanitizerAllocates() {
 }
 
 int64_t CountEntries(const char* path) {
-  DIR* const directory = opendir(path);
-  if (directory == nullptr) return -1;
-  int64_t count = 0;
-  // Of a directory that no other thread reads.
-  while (readdir(directory) != nullptr)
-    ++count;  // NOLINT(concurrency-mt-unsafe)
-  closedir(directory);
-  return count - 2;  // "." and ".."
+  std::error_code error;
+  const std::filesystem::directory_iterator directory(path, error);
+  return error ? -1 : std::distance(begin(directory), end(directory));
 }
 
 Footprint Measure() {
@@ -162,7 +159,7 @@ class Soak {
   void UseRaw(Random& random);
   void Closer(uint32_t seed, absl::Time until);
   std::shared_ptr<Share> NewShare(Random& random);
-  void Close(std::shared_ptr<Share> share, Random& random);
+  void Close(Share& share, Random& random);
   std::string Url(Random& random, Code* outcome);
 
   // Notes what a call returned; true for kOk.
@@ -359,28 +356,28 @@ std::shared_ptr<Share> Soak::NewShare(Random& random) {
   return *std::move(share);
 }
 
-void Soak::Close(std::shared_ptr<Share> share, Random& random) {
+void Soak::Close(Share& share, Random& random) {
   switch (random() % 4) {
     case 0:
       // As the last of those who use it goes.
       return;
     case 1: {
       const absl::Status status =
-          share->Close(absl::Now() + absl::Milliseconds(3));
+          share.Close(absl::Now() + absl::Milliseconds(3));
       Expect(status, {Code::kDeadlineExceeded, Code::kFailedPrecondition},
              "Close");
       if (status.code() == Code::kDeadlineExceeded) {
         ++counts_.deadlines_passed;
-        Expect(share->CloseNow(absl::Now() + kTransferTimeout), {},
+        Expect(share.CloseNow(absl::Now() + kTransferTimeout), {},
                "CloseNow after a deadline");
       }
       return;
     }
     case 2:
-      Expect(share->Close(), {Code::kFailedPrecondition}, "Close");
+      Expect(share.Close(), {Code::kFailedPrecondition}, "Close");
       return;
     default:
-      Expect(share->CloseNow(), {Code::kFailedPrecondition}, "CloseNow");
+      Expect(share.CloseNow(), {Code::kFailedPrecondition}, "CloseNow");
   }
 }
 
@@ -400,7 +397,7 @@ void Soak::Closer(uint32_t seed, absl::Time until) {
       absl::MutexLock lock(&mu_);
       std::swap(shares_[random() % kShares], share);
     }
-    Close(std::move(share), random);
+    Close(*share, random);
   }
 }
 
