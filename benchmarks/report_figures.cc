@@ -446,6 +446,7 @@ std::string GnuplotScript(const Figure& figure, const Json& results,
   if (plots.empty()) return "";
   std::sort(xs.begin(), xs.end());
   std::vector<std::string> tics;
+  tics.reserve(xs.size());
   for (const int x : xs) {
     tics.push_back(absl::StrFormat("'%s' %d", Number(x), x));
   }

@@ -28,6 +28,12 @@
 namespace curlshare::benchmarks {
 namespace {
 
+// "Interrupt".
+std::string SignalName(int signal) {
+  const char* const name = sigdescr_np(signal);
+  return name == nullptr ? absl::StrCat("signal ", signal) : name;
+}
+
 // The last lines of a log, for messages.
 std::string Tail(const std::string& path) {
   constexpr size_t kMost = 2000;
@@ -58,7 +64,7 @@ absl::Status ProcessRunner::Run(std::vector<std::string> arguments,
   const std::string program = arguments.at(0);
   const auto cancelled = [this, &program] {
     return absl::CancelledError(absl::StrCat(
-        "interrupted (", strsignal(*interrupted_), ") in ", program));
+        "interrupted (", SignalName(*interrupted_), ") in ", program));
   };
   if (interrupted_.has_value()) return cancelled();
   std::vector<char*> argv;
@@ -110,7 +116,7 @@ absl::Status ProcessRunner::Run(std::vector<std::string> arguments,
   return absl::AbortedError(absl::StrCat(
       program, " ",
       WIFSIGNALED(status)
-          ? absl::StrCat("crashed (", strsignal(WTERMSIG(status)), ")")
+          ? absl::StrCat("crashed (", SignalName(WTERMSIG(status)), ")")
           : absl::StrCat("exited with status ", WEXITSTATUS(status)),
       "; it printed:\n", Tail(log_path)));
 }
