@@ -123,7 +123,7 @@ absl::Status Handle::Enter(Mode mode) {
   }
   if (mode != Mode::kTransfer) return absl::OkStatus();
   const bool keeps_peers = HasPeers() && !OwnsCurl();
-  const absl::Status status = PrepareTransfer();
+  absl::Status status = PrepareTransfer();
   if (!status.ok()) {
     Leave();
   } else if (gate_ != nullptr && !gated() && !keeps_peers) {
