@@ -14,6 +14,7 @@
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
 
+#include "absl/base/config.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -263,8 +264,7 @@ TEST_F(LifetimeTest, AChildForkedLaterMayUseWhatItMakesItself) {
 }
 
 TEST_F(LifetimeTest, AParentGoesOnWithItsConnectionsAfterAFork) {
-#if defined(__SANITIZE_THREAD__) || \
-    (defined(__has_feature) && __has_feature(thread_sanitizer))
+#ifdef ABSL_HAVE_THREAD_SANITIZER
   GTEST_SKIP() << "ThreadSanitizer does not fork with threads";
 #endif
   EXPECT_EXIT(ForkWithAnOpenConnection(), ExitedWithCode(0), "");

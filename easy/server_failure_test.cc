@@ -324,7 +324,9 @@ TEST_P(ServerFailureTest, AServerThatRestartsUnderLoad) {
             response.status().code(),
             AnyOf(absl::StatusCode::kOk, absl::StatusCode::kUnavailable))
             << response.status();
-        if (response.ok()) EXPECT_EQ(response->body.size(), 1000U);
+        if (response.ok()) {
+          EXPECT_EQ(response->body.size(), 1000U);
+        }
         progress.Add(response.ok());
       }
     });

@@ -222,7 +222,9 @@ class Attempt {
  private:
   static void Trust(Easy& easy, const HttpServer& server) {
     const std::string pem = server.ca_pem();
-    if (!pem.empty()) EXPECT_OK(easy.SetCaCertificates(pem));
+    if (!pem.empty()) {
+      EXPECT_OK(easy.SetCaCertificates(pem));
+    }
   }
 
   const FailurePoint point_;

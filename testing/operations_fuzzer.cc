@@ -2,7 +2,7 @@
 // which runs on the library against the model (interpreter.h). What does not
 // hold aborts, with the operations that led there.
 //
-//   bazel run --config=fuzz //testing:operations_fuzzer -- \
+//   bazel run --config=fuzz //testing:operations_fuzzer --
 //       -max_total_time=60 "$PWD/testing/operations_corpus"
 #include <cstddef>
 #include <cstdint>
