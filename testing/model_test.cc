@@ -11,6 +11,7 @@
 // one is then shortened, by running parts of it, and printed in the form that
 // --replay reads.
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/testing/interpreter.h"
 #include "curlshare/testing/operations.h"
+#include "curlshare/testing/temp_file.h"
 
 namespace curlshare::testing {
 namespace {
@@ -69,22 +71,6 @@ std::optional<std::string> Read(const std::string& path) {
   if (!file) return std::nullopt;
   return std::string(std::istreambuf_iterator<char>(file), {});
 }
-
-// A file that goes with the object.
-class TempFile {
- public:
-  TempFile() {
-    const int fd = mkstemp(path_.data());
-    if (fd >= 0) close(fd);
-  }
-  TempFile(const TempFile&) = delete;
-  TempFile& operator=(const TempFile&) = delete;
-  ~TempFile() { unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = "/tmp/model_test_XXXXXX";
-};
 
 // ---- The child
 
@@ -150,38 +136,48 @@ bool RunChild(std::vector<std::string> arguments, absl::Duration limit,
   argv.reserve(arguments.size() + 1);
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
+  // The child inherits one end, which closes when it ends: that wakes the
+  // other.
+  int alive[2];
+  if (pipe2(alive, O_CLOEXEC) != 0) {
+    *errors = "pipe2 failed";
+    return false;
+  }
+  constexpr int kInherited = 3;
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
   posix_spawn_file_actions_addopen(&files, STDERR_FILENO, err.path().c_str(),
                                    O_WRONLY | O_TRUNC, 0);
+  posix_spawn_file_actions_adddup2(&files, alive[1], kInherited);
   pid_t child = 0;
   const int spawned = posix_spawn(&child, "/proc/self/exe", &files, nullptr,
                                   argv.data(), environ);
   posix_spawn_file_actions_destroy(&files);
+  close(alive[1]);
   if (spawned != 0) {
+    close(alive[0]);
     *errors = "posix_spawn failed";
     return false;
   }
-  int status = 0;
   bool hung = false;
   std::string before;
-  absl::Time deadline = absl::Now() + limit;
-  while (waitpid(child, &status, WNOHANG) == 0) {
-    if (!progress.empty()) {
-      std::string now = Read(progress).value_or("");
-      if (now != before) {
-        before = std::move(now);
-        deadline = absl::Now() + limit;
-      }
-    }
-    if (absl::Now() > deadline) {
-      hung = true;
-      kill(child, SIGKILL);
-      waitpid(child, &status, 0);
+  while (true) {
+    pollfd ended = {alive[0], POLLIN, 0};
+    if (poll(&ended, 1, static_cast<int>(absl::ToInt64Milliseconds(limit))) !=
+        0) {
       break;
     }
-    absl::SleepFor(absl::Milliseconds(5));
+    std::string now = progress.empty() ? "" : Read(progress).value_or("");
+    if (now == before) {
+      hung = true;
+      kill(child, SIGKILL);
+      break;
+    }
+    before = std::move(now);
   }
+  close(alive[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
   *errors = Read(err.path()).value_or("");
   if (hung) absl::StrAppend(errors, "it hung\n");
   return !hung && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS;

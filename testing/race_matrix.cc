@@ -35,6 +35,7 @@
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/race_workload.h"
 #include "curlshare/testing/table.h"
+#include "curlshare/testing/temp_file.h"
 #include "nlohmann/json.hpp"
 
 namespace curlshare::testing {
@@ -91,22 +92,6 @@ int Count(absl::string_view text, absl::string_view what) {
   }
   return count;
 }
-
-// A file that goes with the object.
-class TempFile {
- public:
-  TempFile() {
-    const int fd = mkstemp(path_.data());
-    if (fd >= 0) close(fd);
-  }
-  TempFile(const TempFile&) = delete;
-  TempFile& operator=(const TempFile&) = delete;
-  ~TempFile() { unlink(path_.c_str()); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_ = "/tmp/race_matrix_XXXXXX";
-};
 
 // Runs one case in a child of this very program.
 Outcome RunCase(const Case& one, const HttpServer& server,
