@@ -815,18 +815,6 @@ TEST_P(TortureTest, WhateverFailsNothingBreaks) {
   }
 #endif
   const Case torture = Cases()[index];
-  // Seen with valgrind on 7.88.1; 8.14.1 and later have none of it.
-  if (what.point == FailurePoint::kLibcurlAllocation &&
-      RunningLibcurl().version_num < LibcurlVersion(8, 14, 1)) {
-    if (torture.name == "AllKinds") {
-      GTEST_SKIP() << "this libcurl frees a TLS session twice when it cannot "
-                      "keep it (Curl_ssl_addsessionid)";
-    }
-    if (torture.name == "Options") {
-      GTEST_SKIP() << "this libcurl frees a list of the handle that it cannot "
-                      "copy (curl_easy_duphandle)";
-    }
-  }
   // What is made once in a process is made before counting.
   constexpr int kWarmUps = 2;
   int64_t total = 0;
