@@ -224,7 +224,9 @@ class Attempt {
     const absl::StatusOr<Response> response =
         easy.Fetch(server.url("/bytes?n=10"));
     EXPECT_OK(response.status());
-    if (response.ok()) EXPECT_EQ(response->body.size(), 10U);
+    if (response.ok()) {
+      EXPECT_EQ(response->body.size(), 10U);
+    }
   }
 
   static void Trust(Easy& easy, const HttpServer& server) {
@@ -556,7 +558,9 @@ void Options(Attempt& run, const Servers& servers) {
   }
   run.Recover();
   // The first may have failed, and so have left the method as it was.
-  if (easy.has_value() && ResetIsSound()) EXPECT_OK(easy->Reset());
+  if (easy.has_value() && ResetIsSound()) {
+    EXPECT_OK(easy->Reset());
+  }
   run.RecoverWith(share.get(), easy, *servers.http);
 }
 
