@@ -167,6 +167,34 @@ TEST(SharingConnections, AHandleThatHasLeftHasNothingToDoWithTheShare) {
   });
 }
 
+// Regression, for ThreadSanitizer, of the same count: the multi handle of who
+// had left was still shutting down a connection that another handle had opened,
+// as the server did not answer the end of TLS, and dropped it outside the gate.
+TEST(SharingConnections, AHandleThatHasLeftClosesNoConnectionOfTheShare) {
+  const auto server = NewServer(/*tls=*/true);
+  const auto share = NewShare(LockData::kConnect);
+  absl::Notification opened;
+  absl::Notification left;
+  RunThreads(2, [&](int thread) {
+    if (thread == 1) opened.WaitForNotification();
+    Easy easy = NewEasy(*share);
+    ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+    if (thread == 0) {
+      ASSERT_OK(easy.Fetch(server->url("/")));
+      opened.Notify();
+      left.WaitForNotification();
+      // Lets go of its record of the connection that the other drops.
+      EXPECT_OK(easy.Fetch(server->url("/")));
+    } else {
+      ASSERT_OK(easy.SetOption<CURLOPT_FORBID_REUSE>(true));
+      ASSERT_OK(easy.Fetch(server->url("/stall?after=body")));
+      EXPECT_THAT(easy.GetInfo<CURLINFO_NUM_CONNECTS>(), IsOkAndHolds(0));
+      ASSERT_OK(easy.Detach());
+      left.Notify();
+    }
+  });
+}
+
 // Regression: libcurl loads CURLOPT_RESOLVE into the DNS cache that the handle
 // has at its first transfer. In a share that it came into later, or that had
 // changed its kinds since, the names were not found.

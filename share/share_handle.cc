@@ -107,16 +107,6 @@ void ShareHandle::Destroy(const ShareHandle* handle) {
   delete handle;
 }
 
-void ShareHandle::KeepForever(std::shared_ptr<const ShareHandle> handle) {
-  const ShareHandle& kept = *handle;
-  absl::MutexLock lock(&Kept::mu());
-  // Several CURL* may ask for the same one.
-  if (kept.kept_self_ != nullptr) return;
-  kept.kept_self_ = std::move(handle);
-  kept.next_kept_ = Kept::first;
-  Kept::first = &kept;
-}
-
 void ShareHandle::Keep() const {
   absl::MutexLock lock(&Kept::mu());
   next_kept_ = Kept::first;

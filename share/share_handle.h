@@ -43,10 +43,6 @@ class ShareHandle {
   CURLSH* get() const { return share_; }
   LockDataSet kinds() const { return kinds_; }
 
-  // Never frees `handle`: for a CURL* that stays attached to it until its owner
-  // cleans it up, at a time that nobody can know. Safe to call from any thread.
-  static void KeepForever(std::shared_ptr<const ShareHandle> handle);
-
   // CURLSH that exist in this process: created by this library and not yet
   // freed. For tests and leak checks. Safe to call from any thread.
   static int64_t live_count();
@@ -63,13 +59,12 @@ class ShareHandle {
   static void Destroy(const ShareHandle* handle);
   void Keep() const;
 
-  struct Kept;  // see KeepForever
+  struct Kept;  // see Keep
 
   CURLSH* const share_;
   const LockDataSet kinds_;
   const std::shared_ptr<KindLocks> locks_;
   // Of the list of what is kept for ever.
-  mutable std::shared_ptr<const ShareHandle> kept_self_;
   mutable const ShareHandle* next_kept_ = nullptr;
 };
 

@@ -360,6 +360,15 @@ class HttpServer::Impl {
         response.set_content("ok", "text/plain");
         return;
       }
+      if (after == "body") {
+        response.set_content_provider(2, "text/plain",
+                                      [this](size_t, size_t, DataSink& sink) {
+                                        if (!Write(sink, 2)) return false;
+                                        Stall();
+                                        return true;
+                                      });
+        return;
+      }
       response.set_chunked_content_provider(
           kBytes, [this, after](size_t offset, DataSink& sink) {
             if (after == "bytes" && offset == 0) return Write(sink, 100);

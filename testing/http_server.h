@@ -21,6 +21,8 @@
 //   /stall                    nothing until ReleaseStalled(), then "ok"
 //   /stall?after=headers      the head of the answer, then as above
 //   /stall?after=bytes        a part of the body too, then as above
+//   /stall?after=body         the whole answer; then the connection is not read
+//                             from until ReleaseStalled()
 //   /endless                  a body without an end
 //   /drop?after=N             N bytes of a longer body, then the connection
 //                             is closed

@@ -107,7 +107,7 @@ TEST(HttpServer, ItsCertificateNamesTheHostsThatItSays) {
 
 TEST(HttpServer, StallsUntilReleased) {
   const auto server = NewServer();
-  for (absl::string_view after : {"", "headers", "bytes"}) {
+  for (absl::string_view after : {"", "headers", "bytes", "body"}) {
     std::thread client([&] {
       auto response =
           NewEasy().Fetch(server->url(absl::StrCat("/stall?after=", after)));

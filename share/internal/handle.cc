@@ -29,6 +29,11 @@ namespace {
 // Cancel() end it earlier. As in curl_easy_perform.
 constexpr int kPollMilliseconds = 1000;
 
+// See Handle::KeepForever. Reachable from here, so that a leak checker tells it
+// from what was forgotten.
+ABSL_CONST_INIT absl::Mutex kept_mu(absl::kConstInit);
+Handle* first_kept ABSL_GUARDED_BY(kept_mu) = nullptr;
+
 absl::Status LockHeldError() {
   return Error(
       absl::StatusCode::kFailedPrecondition,
@@ -251,7 +256,9 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
-  if (!newest.gated && HasPeers() && OwnsCurl()) ForgetPeers();
+  if (!newest.handle->kinds().Contains(LockData::kConnect)) {
+    LeaveConnections(/*transfer_follows=*/true);
+  }
   // The old one may be freed here, with no mutex held.
   generation_ = std::move(newest.handle);
   {
@@ -299,6 +306,14 @@ bool Handle::HasPeers() const {
   }
   absl::MutexLock lock(&mu_);
   return multi_ != nullptr;  // It has transferred.
+}
+
+void Handle::LeaveConnections(bool transfer_follows) {
+  if (!HasPeers()) return;
+  if (OwnsCurl() || !transfer_follows) ForgetPeers();
+  // Of the connections that it was the one to close, some may still be shutting
+  // down in the multi handle.
+  DropMulti();
 }
 
 void Handle::ForgetPeers() {
@@ -408,7 +423,7 @@ absl::Status Handle::DetachNow(bool transfer_follows) {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
-  if (HasPeers() && (OwnsCurl() || !transfer_follows)) ForgetPeers();
+  LeaveConnections(transfer_follows);
   LeaveShare();
   return absl::OkStatus();
 }
@@ -640,10 +655,19 @@ void Handle::ReleaseNow() {
     if (attached) LeaveShare();
   } else if (attached && (KindLocks::ThisThreadHoldsAny() || outside_gate ||
                           !DetachNow().ok())) {
-    ShareHandle::KeepForever(generation_);
-    LeaveShare();
+    KeepForever();
+    return;
   }
   DropMulti();
+}
+
+void Handle::KeepForever() {
+  std::shared_ptr<const ShareHandle> generation = generation_;
+  LeaveShare();
+  generation_ = std::move(generation);
+  absl::MutexLock lock(&kept_mu);
+  next_deferred_ = first_kept;
+  first_kept = RefPtr<Handle>(this).Disown();
 }
 
 }  // namespace curlshare::internal

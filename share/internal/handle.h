@@ -200,10 +200,16 @@ class Handle : public ListNode, public RefCounted {
   // gate: its next transfer, or curl_easy_cleanup, will not be. This costs a
   // CURL* its CURLOPT_RESOLVE, which an Easy gives again; one of the user's
   // that is about to transfer had better transfer inside the gate once more.
+  // The multi handle goes at once.
+  void LeaveConnections(bool transfer_follows) ABSL_LOCKS_EXCLUDED(mu_);
   void ForgetPeers() ABSL_LOCKS_EXCLUDED(mu_);
   bool HasPeers() const ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
+  // For a CURL* that stays attached until its owner cleans it up, at a time
+  // that nobody can know: what it needs until then is never freed. Needs no
+  // memory.
+  void KeepForever() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
                             bool* try_again) ABSL_LOCKS_EXCLUDED(mu_);
   // The last Leave, where there is more to do than to become idle; `release`
@@ -239,7 +245,8 @@ class Handle : public ListNode, public RefCounted {
   std::shared_ptr<const ShareHandle>
       generation_;          // what `curl_` is attached to
   RefPtr<ShareCore> gate_;  // what Admit has entered; null if none
-  // Links of the table of attached handles, and of ThisThread::deferred.
+  // Links of the table of attached handles, and of ThisThread::deferred or, at
+  // the very end, of what is kept for ever.
   Handle* next_attached_ = nullptr;
   Handle* next_deferred_ = nullptr;
 };
