@@ -16,6 +16,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/share/attachment.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
@@ -180,18 +181,71 @@ TEST(SharingConnections, AHandleThatHasLeftClosesNoConnectionOfTheShare) {
     Easy easy = NewEasy(*share);
     ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
     if (thread == 0) {
-      ASSERT_OK(easy.Fetch(server->url("/")));
+      ASSERT_OK(easy.Fetch(server->url("/")).status());
       opened.Notify();
       left.WaitForNotification();
       // Lets go of its record of the connection that the other drops.
-      EXPECT_OK(easy.Fetch(server->url("/")));
+      EXPECT_OK(easy.Fetch(server->url("/")).status());
     } else {
       ASSERT_OK(easy.SetOption<CURLOPT_FORBID_REUSE>(true));
-      ASSERT_OK(easy.Fetch(server->url("/stall?after=body")));
+      ASSERT_OK(easy.Fetch(server->url("/stall?after=body")).status());
       EXPECT_THAT(easy.GetInfo<CURLINFO_NUM_CONNECTS>(), IsOkAndHolds(0));
       ASSERT_OK(easy.Detach());
       left.Notify();
     }
+  });
+}
+
+// Regression, for ThreadSanitizer, of the same count: curl_easy_reset takes the
+// URL, and without one a transfer ended before the handle let go.
+TEST(SharingConnections, AHandleThatHasLeftAfterAResetKeepsNothing) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  absl::Notification left;
+  RunThreads(2, [&](int thread) {
+    if (thread == 1) {
+      left.WaitForNotification();
+      EXPECT_OK(share->CloseNow(absl::Now() + absl::Seconds(20)));
+      return;
+    }
+    Easy easy = NewEasy(*share);
+    ASSERT_OK(easy.Fetch(server->url("/")).status());
+    ASSERT_OK(easy.Reset());
+    ASSERT_OK(easy.Detach());
+    left.Notify();
+  });
+}
+
+// Regression, for ThreadSanitizer, of the same count: a CURL* of the user's
+// that was moved out of the connections for a transfer that never began.
+TEST(SharingConnections, ARawHandleThatHasLeftKeepsNothing) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  absl::Notification attached;
+  absl::Notification left;
+  RunThreads(2, [&](int thread) {
+    if (thread == 1) {
+      Easy easy = NewEasy(*share);
+      attached.Notify();
+      left.WaitForNotification();
+      // The last one out of the connections closes them.
+      EXPECT_OK(easy.Fetch(server->url("/")).status());
+      return;
+    }
+    attached.WaitForNotification();
+    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+        curl_easy_init(), &curl_easy_cleanup);
+    absl::StatusOr<Attachment> attachment = share->Attach(curl.get());
+    ASSERT_OK(attachment.status());
+    ASSERT_EQ(
+        curl_easy_setopt(curl.get(), CURLOPT_URL, server->url("/").c_str()),
+        CURLE_OK);
+    ASSERT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L), CURLE_OK);
+    ASSERT_OK(attachment->Perform());
+    ASSERT_OK(share->Disable(LockData::kConnect));
+    EXPECT_OK(attachment->BeginTransfer().status());
+    ASSERT_OK(attachment->Detach());
+    left.Notify();
   });
 }
 

@@ -12,7 +12,6 @@
 
 #include "absl/status/status.h"
 #include "curlshare/share/curl_status.h"
-#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/testing/operations.h"
@@ -247,24 +246,14 @@ void ShareModel::DetachIdle(int share, bool gated_too) {
   }
 }
 
-bool ShareModel::KeepsPeers(const ModelHandle& handle) const {
-  return !IsEasy(handle.slot) && handle.connects && handle.transferred &&
-         RunningLibcurl().version_num >= LibcurlVersion(8, 21, 0);
-}
-
 void ShareModel::JoinNewest(ModelHandle& handle, int share) {
   handle.share = share;
   handle.generation = shares_[share].generation;
   handle.gated = shares_[share].gated;
-  handle.connects = shares_[share].kinds.Contains(LockData::kConnect);
 }
 
-void ShareModel::DetachNow(int id, bool transfer_follows) {
+void ShareModel::DetachNow(int id) {
   const int share = handles_[id].share;
-  if (handles_[id].connects && !transfer_follows) {
-    handles_[id].transferred = false;
-  }
-  handles_[id].connects = false;
   handles_[id].share = -1;
   handles_[id].gated = false;
   FinishIfEmpty(share);
@@ -362,16 +351,14 @@ ShareModel::Entry ShareModel::Enter(int thread, int id, Mode mode, int& gate) {
   handle.depth = 1;
   handle.cancelled = false;
   if (mode != Mode::kTransfer) return Entry::kEntered;
-  const bool keeps_peers = KeepsPeers(handle);
-  handle.transferred = true;
   if (handle.share < 0 || !MovesAtTransfer(handle)) return Entry::kEntered;
   const ModelShare& share = shares_[handle.share];
   if (share.state == State::kOpen) {
     JoinNewest(handle, handle.share);
   } else {
-    DetachNow(id, /*transfer_follows=*/true);
+    DetachNow(id);
   }
-  if (gate >= 0 && !handles_[id].gated && !keeps_peers) {
+  if (gate >= 0 && !handles_[id].gated) {
     LeaveGate(thread, gate);
     gate = -1;
   }

@@ -136,8 +136,6 @@ class ShareModel {
     int share = -1;
     int generation = 0;
     bool gated = false;
-    bool connects = false;     // its CURLSH shares connections
-    bool transferred = false;  // since it was in a CURLSH that does
     int holder = -1;
     Mode mode = Mode::kIdle;
     int depth = 0;
@@ -191,11 +189,9 @@ class ShareModel {
   void Leave(int thread, int handle, int gate);
   // Enter and Leave, with the answer of what comes in between.
   std::optional<Prediction> EnterBriefly(int thread, int handle, Mode mode);
-  void DetachNow(int handle, bool transfer_follows = false);
+  void DetachNow(int handle);
   // Puts it into the share's newest generation.
   void JoinNewest(ModelHandle& handle, int share);
-  // See Handle::ForgetPeers: whether it transfers inside the gate once more.
-  bool KeepsPeers(const ModelHandle& handle) const;
   void DetachIdle(int share, bool gated_too);
   void FinishIfEmpty(int share);
   void StartClosing(int thread, int share);

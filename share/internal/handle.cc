@@ -127,13 +127,11 @@ absl::Status Handle::Enter(Mode mode) {
       break;
   }
   if (mode != Mode::kTransfer) return absl::OkStatus();
-  const bool keeps_peers = HasPeers() && !OwnsCurl();
   absl::Status status = PrepareTransfer();
   if (!status.ok()) {
     Leave();
-  } else if (gate_ != nullptr && !gated() && !keeps_peers) {
-    // It was for the move alone. With peers, this one transfer is still inside,
-    // as that lets go of them when it begins: see ForgetPeers.
+  } else if (gate_ != nullptr && !gated()) {
+    // It was for the move alone.
     gate_->LeaveGate();
     gate_ = nullptr;
   }
@@ -241,9 +239,8 @@ void Handle::BecomeIdle() {
 
 absl::Status Handle::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
-  return ShareCore::IsClosing(share->epoch())
-             ? DetachNow(/*transfer_follows=*/true)
-             : MoveToNewest(*share);
+  return ShareCore::IsClosing(share->epoch()) ? DetachNow()
+                                              : MoveToNewest(*share);
 }
 
 absl::Status Handle::MoveToNewest(ShareCore& share) {
@@ -257,7 +254,7 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
   if (!newest.handle->kinds().Contains(LockData::kConnect)) {
-    LeaveConnections(/*transfer_follows=*/true);
+    LeaveConnections();
   }
   // The old one may be freed here, with no mutex held.
   generation_ = std::move(newest.handle);
@@ -308,28 +305,19 @@ bool Handle::HasPeers() const {
   return multi_ != nullptr;  // It has transferred.
 }
 
-void Handle::LeaveConnections(bool transfer_follows) {
-  if (!HasPeers()) return;
-  if (OwnsCurl() || !transfer_follows) ForgetPeers();
-  // Of the connections that it was the one to close, some may still be shutting
-  // down in the multi handle.
-  DropMulti();
-}
-
-void Handle::ForgetPeers() {
+void Handle::LeaveConnections() {
   CURLM* multi = nullptr;
-  if (!GetMulti(&multi).ok()) return;
+  if (!HasPeers() || !GetMulti(&multi).ok()) return;
   // A transfer lets go of them first thing; a list that cannot be read ends it
   // right after, before it touches what curl_easy_getinfo tells.
   static char unreadable[] = "none";
   static curl_slist list{unreadable, nullptr};
   if (curl_easy_setopt(curl_, CURLOPT_RESOLVE, &list) != CURLE_OK) return;
-  if (curl_multi_add_handle(multi, curl_) == CURLM_OK) {
-    // It is to fail, and nothing can be done where that fails.
-    int running = 0;
-    (void)curl_multi_perform(multi, &running);
-    // As in Drive().
-    if (curl_multi_remove_handle(multi, curl_) != CURLM_OK) DropMulti();
+  if (FailTransfer(multi) == CURLE_URL_MALFORMAT) {
+    // That came even before: it has no URL, as after curl_easy_reset.
+    (void)curl_easy_setopt(curl_, CURLOPT_URL, "http://none/");
+    FailTransfer(multi);
+    (void)curl_easy_setopt(curl_, CURLOPT_URL, nullptr);
   }
   // With that list left in it no transfer would succeed: so once more if that
   // fails, for which libcurl, which only stores the pointer, has no reason.
@@ -337,6 +325,23 @@ void Handle::ForgetPeers() {
     (void)curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
   }
   ReloadResolve();
+  // Connections that it was the one to close may still be shutting down in it.
+  DropMulti();
+}
+
+CURLcode Handle::FailTransfer(CURLM* multi) {
+  if (curl_multi_add_handle(multi, curl_) != CURLM_OK) return CURLE_FAILED_INIT;
+  // It is to fail, and nothing can be done where that fails.
+  int running = 0;
+  (void)curl_multi_perform(multi, &running);
+  CURLcode result = CURLE_OK;
+  int left = 0;
+  while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
+    if (message->msg == CURLMSG_DONE) result = message->data.result;
+  }
+  // Where it stays in, DropMulti takes it out.
+  (void)curl_multi_remove_handle(multi, curl_);
+  return result;
 }
 
 bool Handle::Shares(LockData kind) const {
@@ -418,12 +423,12 @@ absl::Status Handle::Detach() {
   return status;
 }
 
-absl::Status Handle::DetachNow(bool transfer_follows) {
+absl::Status Handle::DetachNow() {
   const CURLcode code = SetShare(nullptr);
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
-  LeaveConnections(transfer_follows);
+  LeaveConnections();
   LeaveShare();
   return absl::OkStatus();
 }

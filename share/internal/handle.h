@@ -190,19 +190,18 @@ class Handle : public ListNode, public RefCounted {
   // The following need the caller to be the holder.
   absl::Status PrepareTransfer() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MoveToNewest(ShareCore& share) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status DetachNow(bool transfer_follows = false)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
   CURLcode SetShare(CURLSH* share);
   // From libcurl 8.21 on, a handle and the connections that it has opened count
   // references to one record of the peer (struct Curl_peer), not atomically. A
   // handle that leaves a share of connections, which stay there for others to
   // use and to close, has to let go of its own while it is still inside the
-  // gate: its next transfer, or curl_easy_cleanup, will not be. This costs a
-  // CURL* its CURLOPT_RESOLVE, which an Easy gives again; one of the user's
-  // that is about to transfer had better transfer inside the gate once more.
-  // The multi handle goes at once.
-  void LeaveConnections(bool transfer_follows) ABSL_LOCKS_EXCLUDED(mu_);
-  void ForgetPeers() ABSL_LOCKS_EXCLUDED(mu_);
+  // gate: its next transfer, or curl_easy_cleanup, will not be. So does its
+  // multi handle. This costs a CURL* its CURLOPT_RESOLVE, which an Easy gives
+  // again.
+  void LeaveConnections() ABSL_LOCKS_EXCLUDED(mu_);
+  // A transfer that its options end before it begins; what it ended with.
+  CURLcode FailTransfer(CURLM* multi);
   bool HasPeers() const ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
