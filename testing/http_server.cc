@@ -140,37 +140,21 @@ class HttpServer::Impl {
   Impl& operator=(const Impl&) = delete;
 
   absl::Status Start() {
-    if (absl::Status status = MakeServer(); !status.ok()) return status;
-    server_->set_tcp_nodelay(true);
-    server_->set_keep_alive_max_count(1 << 30);
-    server_->set_keep_alive_timeout(absl::ToInt64Seconds(
-        absl::Ceil(options_.keep_alive, absl::Seconds(1))));
-    server_->set_read_timeout(absl::ToChronoSeconds(options_.longest_stall));
-    server_->set_write_timeout(absl::ToChronoSeconds(options_.longest_stall));
-    // How often the accepting thread looks whether it is to stop. It closes
-    // the listening socket itself: nobody closes what another waits on.
-    server_->set_idle_interval(0, 20000);
-    server_->new_task_queue = [this] {
-      return new ThreadPerConnection([this] { return OnConnection(); },
-                                     [this] { OnIdle(); });
-    };
-    server_->set_pre_routing_handler(
-        [this](const httplib::Request&, httplib::Response&) {
-          absl::MutexLock lock(&mu_);
-          ++counts_.requests;
-          return httplib::Server::HandlerResponse::Unhandled;
-        });
-    Route();
-    if (!Bind()) {
-      return absl::UnavailableError(
-          options_.port == 0
-              ? "no port of 127.0.0.1 can be listened on"
-              : absl::StrCat("port ", options_.port,
-                             " of 127.0.0.1 cannot be listened on"));
+    if (options_.port != 0) return StartOn(options_.port);
+    // A port below those that clients are given (ip_local_port_range, from
+    // 32768 on): a client that tries [::1] first, for "localhost", would now
+    // and then be given the very port that it connects to, and so talk to
+    // itself.
+    constexpr int kFirst = 20000;
+    constexpr int kCount = 12000;
+    constexpr int kTries = 100;
+    std::random_device random;
+    absl::Status status;
+    for (int i = 0; i < kTries; ++i) {
+      status = StartOn(kFirst + static_cast<int>(random() % kCount));
+      if (!absl::IsUnavailable(status)) break;
     }
-    accepting_ = std::thread([this] { server_->listen_after_bind(); });
-    server_->wait_until_ready();
-    return absl::OkStatus();
+    return status;
   }
 
   ~Impl() {
@@ -245,28 +229,42 @@ class HttpServer::Impl {
     return absl::OkStatus();
   }
 
-  // A port below those that clients are given (ip_local_port_range, from 32768
-  // on): a client that tries [::1] first, for "localhost", would now and then
-  // be given the very port that it connects to, and so talk to itself.
-  bool Bind() {
+  // A new httplib::Server: one that could not bind never binds again.
+  absl::Status StartOn(int port) {
+    if (absl::Status status = MakeServer(); !status.ok()) return status;
+    server_->set_tcp_nodelay(true);
+    server_->set_keep_alive_max_count(1 << 30);
+    server_->set_keep_alive_timeout(absl::ToInt64Seconds(
+        absl::Ceil(options_.keep_alive, absl::Seconds(1))));
+    server_->set_read_timeout(absl::ToChronoSeconds(options_.longest_stall));
+    server_->set_write_timeout(absl::ToChronoSeconds(options_.longest_stall));
+    // How often the accepting thread looks whether it is to stop. It closes
+    // the listening socket itself: nobody closes what another waits on.
+    server_->set_idle_interval(0, 20000);
+    server_->new_task_queue = [this] {
+      return new ThreadPerConnection([this] { return OnConnection(); },
+                                     [this] { OnIdle(); });
+    };
+    server_->set_pre_routing_handler(
+        [this](const httplib::Request&, httplib::Response&) {
+          absl::MutexLock lock(&mu_);
+          ++counts_.requests;
+          return httplib::Server::HandlerResponse::Unhandled;
+        });
+    Route();
     // Not SO_REUSEPORT, which is httplib's: two servers would share a port.
     server_->set_socket_options([](int socket) {
       const int on = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     });
-    if (options_.port != 0) {
-      port_ = options_.port;
-      return server_->bind_to_port("127.0.0.1", port_);
+    if (!server_->bind_to_port("127.0.0.1", port)) {
+      return absl::UnavailableError(
+          absl::StrCat("port ", port, " of 127.0.0.1 cannot be listened on"));
     }
-    constexpr int kFirst = 20000;
-    constexpr int kCount = 12000;
-    constexpr int kTries = 100;
-    std::random_device random;
-    for (int i = 0; i < kTries; ++i) {
-      port_ = kFirst + static_cast<int>(random() % kCount);
-      if (server_->bind_to_port("127.0.0.1", port_)) return true;
-    }
-    return false;
+    port_ = port;
+    accepting_ = std::thread([this] { server_->listen_after_bind(); });
+    server_->wait_until_ready();
+    return absl::OkStatus();
   }
 
   // On the accepting thread: whether to serve the connection.

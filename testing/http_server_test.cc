@@ -1,12 +1,18 @@
 #include "curlshare/testing/http_server.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -103,6 +109,26 @@ TEST(HttpServer, ItsCertificateNamesTheHostsThatItSays) {
     EXPECT_OK(easy.Fetch(server->url("/", host)).status()) << host;
   }
   EXPECT_FALSE(easy.Fetch(server->url("/", "other.test")).ok());
+}
+
+// Regression: where the first port that was tried was in use, every later one
+// counted as in use, too.
+TEST(HttpServer, StartsWherePortsAreInUse) {
+  // Every 15th of those that it takes from.
+  std::vector<int> sockets;
+  for (int port = 20000; port < 32000; port += 15) {
+    sockets.push_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<uint16_t>(port));
+    // It may be in use already.
+    (void)bind(sockets.back(),
+               reinterpret_cast<sockaddr*>(&address),  // NOLINT
+               sizeof(address));
+  }
+  for (int i = 0; i < 60; ++i) EXPECT_OK(HttpServer::Start().status());
+  for (int socket : sockets) close(socket);
 }
 
 TEST(HttpServer, StallsUntilReleased) {
