@@ -334,11 +334,9 @@ CURLcode Handle::FailTransfer(CURLM* multi) {
   // It is to fail, and nothing can be done where that fails.
   int running = 0;
   (void)curl_multi_perform(multi, &running);
-  CURLcode result = CURLE_OK;
   int left = 0;
-  while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
-    if (message->msg == CURLMSG_DONE) result = message->data.result;
-  }
+  const CURLMsg* const message = curl_multi_info_read(multi, &left);
+  const CURLcode result = message == nullptr ? CURLE_OK : message->data.result;
   // Where it stays in, DropMulti takes it out.
   (void)curl_multi_remove_handle(multi, curl_);
   return result;
@@ -545,13 +543,10 @@ absl::Status Handle::Drive() {
   CURLMcode code = curl_multi_add_handle(multi, curl_);
   if (code != CURLM_OK) return MultiStatus(code, "curl_multi_add_handle");
 
-  absl::Status status;
+  absl::Status status = ApplyMaxConnects(multi);
   bool done = false;
   CURLcode result = CURLE_ABORTED_BY_CALLBACK;  // where it is cancelled
-  while (!cancelled()) {
-    // Each time, as the number of handles may have changed.
-    status = ApplyMaxConnects(multi);
-    if (!status.ok()) break;
+  while (status.ok() && !cancelled()) {
     int running = 0;
     code = curl_multi_perform(multi, &running);
     if (code != CURLM_OK) {
@@ -560,14 +555,14 @@ absl::Status Handle::Drive() {
     }
     if (running == 0) {
       int left = 0;
-      while (const CURLMsg* message = curl_multi_info_read(multi, &left)) {
-        if (message->msg == CURLMSG_DONE) {
-          result = message->data.result;
-          done = true;
-        }
-      }
-      if (!done)
+      // The only one, as the multi handle has no other handle.
+      const CURLMsg* const message = curl_multi_info_read(multi, &left);
+      if (message != nullptr && message->msg == CURLMSG_DONE) {
+        result = message->data.result;
+        done = true;
+      } else {
         status = MultiStatus(CURLM_INTERNAL_ERROR, "curl_multi_perform");
+      }
       break;
     }
     const bool paused = gate_ != nullptr && gate_->PauseGate();
@@ -577,6 +572,8 @@ absl::Status Handle::Drive() {
       status = MultiStatus(code, "curl_multi_poll");
       break;
     }
+    // The number of handles may have changed.
+    if (Shares(LockData::kConnect)) status = ApplyMaxConnects(multi);
   }
 
   if (!done) {
