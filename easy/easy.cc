@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -236,8 +238,10 @@ class Easy::Core final : public internal::Handle {
       list.reset(longer);
     }
     SlistPtr& slot = slists_[option];  // First: it may throw.
+    if (NeedsOwnConnections(option)) own_options_.insert(option);
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
     if (code != CURLE_OK) return OptionStatus(code, option);
+    if (list == nullptr) own_options_.erase(option);
     slot = std::move(list);
     return absl::OkStatus();
   }
@@ -262,6 +266,17 @@ class Easy::Core final : public internal::Handle {
     }
     max_connects_ = source.max_connects_;
     quick_exit_ = source.quick_exit_;
+    verbose_ = source.verbose_;
+    has_curlu_ = source.has_curlu_;
+    reads_cookie_file_ = source.reads_cookie_file_;
+    exposed_ = source.exposed_;  // with options that are not known
+    authenticates_connections_ = source.authenticates_connections_;
+    timeout_ms_ = source.timeout_ms_;
+    own_options_ = source.own_options_;
+    own_connections_ = source.own_connections_;
+    url_ = source.url_;
+    proxy_ = source.proxy_;
+    partition_ = source.partition_;
     return absl::OkStatus();
   }
 
@@ -280,6 +295,16 @@ class Easy::Core final : public internal::Handle {
     method_.clear();
     max_connects_ = kDefaultMaxConnects;
     quick_exit_ = false;
+    verbose_ = false;
+    has_curlu_ = false;
+    reads_cookie_file_ = false;
+    timeout_ms_ = 0;
+    own_options_.clear();
+    own_connections_.reset();
+    url_.clear();
+    proxy_.clear();
+    partition_.clear();
+    answers_.reset();
     is_set_up_ = false;
     return SetUp();
   }
@@ -299,6 +324,7 @@ class Easy::Core final : public internal::Handle {
     if (absl::Status status = SetUp(); !status.ok()) return status;
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
+    answers_.reset();
     return Drive();
   }
 
@@ -318,6 +344,254 @@ class Easy::Core final : public internal::Handle {
     const CURLcode code = curl_easy_getinfo(curl_, info, &value);
     if (code != CURLE_OK) return InfoStatus(code);
     return value;
+  }
+
+  // Throws what containers throw.
+  std::vector<std::pair<std::string, std::string>> Headers() const {
+    if (answers_ != nullptr) return answers_->headers;
+    std::vector<std::pair<std::string, std::string>> headers;
+    curl_header* header = nullptr;
+    while ((header = curl_easy_nextheader(curl_, CURLH_HEADER, -1, header)) !=
+           nullptr) {
+      headers.emplace_back(header->name, header->value);
+    }
+    return headers;
+  }
+
+  // What it answered before it let go of its connections; null where libcurl
+  // has the answer.
+  const std::string* SavedText(CURLINFO info) const {
+    if (answers_ == nullptr) return nullptr;
+    switch (info) {
+      case CURLINFO_EFFECTIVE_URL:
+        return &answers_->effective_url;
+      case CURLINFO_EFFECTIVE_METHOD:
+        return &answers_->effective_method;
+      case CURLINFO_REDIRECT_URL:
+        return &answers_->redirect_url;
+      case CURLINFO_REFERER:
+        return &answers_->referer;
+      default:
+        return nullptr;
+    }
+  }
+  std::optional<curl_off_t> SavedMicroseconds(CURLINFO info) const {
+    if (answers_ == nullptr) return std::nullopt;
+    switch (info) {
+      case CURLINFO_TOTAL_TIME:
+      case CURLINFO_TOTAL_TIME_T:
+        return answers_->total_time;
+      case CURLINFO_PRETRANSFER_TIME:
+      case CURLINFO_PRETRANSFER_TIME_T:
+        return answers_->pretransfer_time;
+      default:
+        return std::nullopt;
+    }
+  }
+  std::optional<long> SavedLong(CURLINFO info) const {
+    if (answers_ == nullptr) return std::nullopt;
+    if (info == CURLINFO_REDIRECT_COUNT) return answers_->redirect_count;
+    if (info == CURLINFO_OS_ERRNO) return answers_->os_errno;
+    return std::nullopt;
+  }
+  std::optional<curl_off_t> SavedNumber(CURLINFO info) const {
+    if (answers_ == nullptr) return std::nullopt;
+    if (info == kTransferId) return answers_->transfer_id;
+    if (info == kConnectionId) return answers_->connection_id;
+    return SavedMicroseconds(info);
+  }
+
+  bool wants_own_connections() const override {
+    return !own_options_.empty() || own_connections_.any();
+  }
+  const char* url() const override {
+    return exposed_ || has_curlu_ || url_.empty() ? nullptr : url_.c_str();
+  }
+  absl::string_view partition() const override { return partition_; }
+  long timeout_ms() const override { return timeout_ms_; }
+  bool CanLetGoLater() const override {
+    return !exposed_ && !reads_cookie_file_ && !has_curlu_;
+  }
+  bool MayAuthenticateConnections() const override {
+    return exposed_ || authenticates_connections_;
+  }
+  bool LetsGoAtOnce() const override { return !exposed_; }
+  bool SaveAnswers() override {
+    return NoThrow(
+               "SaveAnswers",
+               [&] {
+                 auto answers = std::make_unique<Answers>();
+                 answers->headers = Headers();
+                 answers->effective_url = Text(CURLINFO_EFFECTIVE_URL);
+                 answers->effective_method = Text(CURLINFO_EFFECTIVE_METHOD);
+                 answers->redirect_url = Text(CURLINFO_REDIRECT_URL);
+                 answers->referer = Text(CURLINFO_REFERER);
+                 if (const auto count = GetInfo<long>(CURLINFO_REDIRECT_COUNT);
+                     count.ok()) {
+                   answers->redirect_count = *count;
+                 }
+                 if (const auto value = GetInfo<long>(CURLINFO_OS_ERRNO);
+                     value.ok()) {
+                   answers->os_errno = *value;
+                 }
+                 answers->transfer_id = Number(kTransferId);
+                 answers->connection_id = Number(kConnectionId);
+                 answers->total_time = Number(CURLINFO_TOTAL_TIME_T);
+                 answers->pretransfer_time =
+                     Number(CURLINFO_PRETRANSFER_TIME_T);
+                 // It may have let go before, and changed nothing since.
+                 if (answers_ == nullptr) answers_ = std::move(answers);
+                 return absl::OkStatus();
+               })
+        .ok();
+  }
+  // Neither calls its owner back nor writes where its owner reads. Options that
+  // were accepted before cannot fail.
+  void BeforeLettingGo() override {
+    if (verbose_) (void)curl_easy_setopt(curl_, CURLOPT_VERBOSE, 0L);
+    (void)curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, nullptr);
+  }
+  void AfterLettingGo() override {
+    (void)curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, error_.data());
+    if (verbose_) (void)curl_easy_setopt(curl_, CURLOPT_VERBOSE, 1L);
+    ReloadResolve();
+  }
+
+  // Somebody has the CURL*: what it has set there is not known here.
+  void Expose() {
+    if (exposed_) return;
+    exposed_ = true;
+    UpdateMayLend();
+  }
+
+  // What was set, where more depends on it than libcurl knows.
+  void Note(CURLoption option, long value) {
+    switch (option) {
+      case CURLOPT_MAXCONNECTS:
+        // As libcurl reads its option.
+        max_connects_ = value > 0 ? value : kDefaultMaxConnects;
+        break;
+      case CURLOPT_QUICK_EXIT:
+        quick_exit_ = value != 0;
+        break;
+      case CURLOPT_VERBOSE:
+        verbose_ = value != 0;
+        break;
+      case CURLOPT_HAPROXYPROTOCOL:
+        own_connections_[0] = value != 0;
+        break;
+      case CURLOPT_HTTPAUTH:
+      case CURLOPT_PROXYAUTH:
+        // Before 8.21 libcurl does not compare whom a connection was
+        // authenticated for by Negotiate.
+        own_connections_[option == CURLOPT_HTTPAUTH ? 1 : 2] =
+            RunningLibcurl().version_num < LibcurlVersion(8, 21, 0) &&
+            (static_cast<unsigned long>(value) & CURLAUTH_NEGOTIATE) != 0;
+        authenticates_connections_ |=
+            (static_cast<unsigned long>(value) &
+             ~(CURLAUTH_BASIC | CURLAUTH_BEARER | CURLAUTH_AWS_SIGV4)) != 0;
+        break;
+      case CURLOPT_TIMEOUT:
+        timeout_ms_ = value * 1000;
+        break;
+      case CURLOPT_TIMEOUT_MS:
+        timeout_ms_ = value;
+        break;
+      default:
+        break;
+    }
+  }
+  // CURLOPT_HAPROXY_CLIENT_IP, since 8.2.
+  static constexpr auto kHaproxyClientIp =
+      static_cast<CURLoption>(CURLOPTTYPE_STRINGPOINT + 323);
+  // Whether a handle with this option has connections of its own.
+  static bool NeedsOwnConnections(CURLoption option) {
+    return option == CURLOPT_SSL_CTX_FUNCTION ||
+           option == CURLOPT_OPENSOCKETFUNCTION ||
+           option == CURLOPT_SOCKOPTFUNCTION ||
+           option == CURLOPT_CLOSESOCKETFUNCTION ||
+           option == CURLOPT_SSH_KEYFUNCTION ||
+           option == CURLOPT_SSH_HOSTKEYFUNCTION ||
+           // What the connection says of its client, once.
+           option == kHaproxyClientIp ||
+           // Credentials for a tunnel may be in it.
+           option == CURLOPT_PROXYHEADER;
+  }
+  // Sets a function and its data. Throws what containers throw, before it has
+  // changed anything.
+  absl::Status SetFunction(CURLoption option, void (*function)(),
+                           CURLoption data_option, void* data) {
+    const bool own = NeedsOwnConnections(option);
+    // First: from here on no other handle gets its connections.
+    const bool is_new =
+        own && function != nullptr && own_options_.insert(option).second;
+    // The data before it: a function never meets data of another.
+    CURLcode code = curl_easy_setopt(curl_, data_option, data);
+    if (code != CURLE_OK) {
+      if (is_new) own_options_.erase(option);
+      return OptionStatus(code, data_option);
+    }
+    code = curl_easy_setopt(curl_, option, function);
+    if (is_new ? code != CURLE_OK : code == CURLE_OK && function == nullptr) {
+      own_options_.erase(option);
+    }
+    return OptionStatus(code, option);
+  }
+
+  // Sets a text. Throws what strings throw, before it has changed anything.
+  absl::Status SetText(CURLoption option,
+                       std::optional<absl::string_view> value) {
+    const std::optional<std::string> text(value);
+    std::map<CURLoption, std::string> proxy;
+    std::string partition;
+    const bool is_proxy = IsProxy(option);
+    std::string url;
+    std::string answer;
+    if (option == CURLOPT_URL && text.has_value()) url = answer = *text;
+    const bool own = NeedsOwnConnections(option);
+    const bool is_new =
+        own && text.has_value() && own_options_.insert(option).second;
+    if (is_proxy) {
+      proxy = proxy_;
+      if (text.has_value()) {
+        proxy[option] = *text;
+      } else {
+        proxy.erase(option);
+      }
+      for (const auto& [name, setting] : proxy) {
+        absl::StrAppend(&partition, static_cast<int>(name), "=", setting.size(),
+                        ":", setting, "\n");
+      }
+    }
+    const CURLcode code = curl_easy_setopt(
+        curl_, option, text.has_value() ? text->c_str() : nullptr);
+    if (is_new ? code != CURLE_OK
+               : own && code == CURLE_OK && !text.has_value()) {
+      own_options_.erase(option);
+    }
+    if (code != CURLE_OK) return OptionStatus(code, option);
+    if (is_proxy) {
+      proxy_ = std::move(proxy);
+      partition_ = std::move(partition);
+    }
+    if (option == CURLOPT_COOKIEFILE) {
+      if (!text.has_value()) cookies_on_ = false;
+      // libcurl keeps a list of them, and reads it at each transfer.
+      reads_cookie_file_ =
+          text.has_value() && (reads_cookie_file_ || !text->empty());
+      UpdateMayLend();
+    }
+    // Until the next transfer CURLINFO_EFFECTIVE_URL tells what was set.
+    if (option == CURLOPT_URL) {
+      url_ = std::move(url);
+      if (answers_ != nullptr) answers_->effective_url = std::move(answer);
+    }
+    return absl::OkStatus();
+  }
+
+  void NoteCurlu(bool set) {
+    has_curlu_ = set;
+    UpdateMayLend();
   }
 
   void ReloadResolve() override {
@@ -398,6 +672,44 @@ class Easy::Core final : public internal::Handle {
                : 1;
   }
 
+  // What libcurl forgets when it lets go of connections.
+  struct Answers {
+    std::vector<std::pair<std::string, std::string>> headers;
+    std::string effective_url;
+    std::string effective_method;
+    std::string redirect_url;
+    std::string referer;
+    long redirect_count = 0;
+    long os_errno = 0;
+    curl_off_t transfer_id = -1;
+    curl_off_t connection_id = -1;
+    curl_off_t total_time = 0;
+    curl_off_t pretransfer_time = 0;
+  };
+
+  // CURLINFO_XFER_ID and CURLINFO_CONN_ID, since 8.2.
+  static constexpr auto kTransferId =
+      static_cast<CURLINFO>(CURLINFO_OFF_T + 63);
+  static constexpr auto kConnectionId =
+      static_cast<CURLINFO>(CURLINFO_OFF_T + 64);
+  curl_off_t Number(CURLINFO info) {
+    const absl::StatusOr<curl_off_t> number = GetInfo<curl_off_t>(info);
+    return number.ok() ? *number : 0;
+  }
+
+  std::string Text(CURLINFO info) {
+    const absl::StatusOr<char*> text = GetInfo<char*>(info);
+    return text.ok() && *text != nullptr ? *text : "";
+  }
+
+  // Before 8.21 libcurl does not compare the credentials for an HTTP proxy: a
+  // tunnel that one user has opened would serve another.
+  static bool IsProxy(CURLoption option) {
+    return RunningLibcurl().version_num < LibcurlVersion(8, 21, 0) &&
+           (option == CURLOPT_PROXY || option == CURLOPT_PROXYUSERPWD ||
+            option == CURLOPT_PROXYUSERNAME || option == CURLOPT_PROXYPASSWORD);
+  }
+
   // True where the transfer may go on.
   bool Run(absl::FunctionRef<absl::Status()> callable) {
     // Nothing may be thrown through libcurl, which would keep its locks.
@@ -431,17 +743,18 @@ class Easy::Core final : public internal::Handle {
          }) {
       if (code != CURLE_OK) return InfoStatus(code);
     }
+    total = SavedMicroseconds(CURLINFO_TOTAL_TIME_T).value_or(total);
     response.connection_reused = connects == 0;
-    if (url != nullptr) response.effective_url = url;
+    if (answers_ != nullptr) {
+      response.effective_url = answers_->effective_url;
+    } else if (url != nullptr) {
+      response.effective_url = url;
+    }
     response.timings = {
         absl::Microseconds(name_lookup), absl::Microseconds(connect),
         absl::Microseconds(tls_handshake), absl::Microseconds(first_byte),
         absl::Microseconds(total)};
-    curl_header* header = nullptr;
-    while ((header = curl_easy_nextheader(curl_, CURLH_HEADER, -1, header)) !=
-           nullptr) {
-      response.headers.emplace_back(header->name, header->value);
-    }
+    response.headers = Headers();
     return absl::OkStatus();
   }
 
@@ -450,6 +763,20 @@ class Easy::Core final : public internal::Handle {
   absl::Status callback_status_;
   long max_connects_ = kDefaultMaxConnects;
   bool quick_exit_ = false;
+  bool verbose_ = false;
+  bool has_curlu_ = false;
+  bool reads_cookie_file_ = false;
+  bool exposed_ = false;
+  bool authenticates_connections_ = false;
+  long timeout_ms_ = 0;
+  // See wants_own_connections: of functions, texts and lists; and for
+  // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH.
+  std::set<CURLoption> own_options_;
+  std::bitset<3> own_connections_;
+  std::string url_;
+  std::map<CURLoption, std::string> proxy_;
+  std::string partition_;
+  std::unique_ptr<Answers> answers_;
   std::string* body_ = nullptr;  // where Fetch collects, while it runs
   bool sends_body_ = false;
   std::string body_to_send_;  // libcurl has its address
@@ -592,8 +919,9 @@ absl::Status Easy::SetFollowRedirects(int most) {
                  "SetFollowRedirects: ", most, " is negative");
   }
   CURLSHARE_ENTER(Mode::kUse);
+  // Not 0, which would also end the second request of Digest authentication.
   CURLcode code = curl_easy_setopt(core->curl(), CURLOPT_MAXREDIRS,
-                                   static_cast<long>(most));
+                                   most > 0 ? static_cast<long>(most) : -1L);
   if (code == CURLE_OK) {
     code = curl_easy_setopt(core->curl(), CURLOPT_FOLLOWLOCATION,
                             most > 0 ? 1L : 0L);
@@ -630,21 +958,14 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
                  "CURLOPT_HSTS_CTRL cannot turn HSTS off while share #",
                  core->share()->id(), " shares it: detach first");
   }
-  if (option == CURLOPT_PIPEWAIT && value != 0 &&
-      core->Shares(LockData::kConnect)) {
-    return Error(
-        absl::StatusCode::kFailedPrecondition,
-        "CURLOPT_PIPEWAIT cannot be set while share #", core->share()->id(),
-        " shares connections: it would wait for ever for one that another "
-        "handle is opening");
+  if (option == CURLOPT_CONNECT_ONLY && value != 0) {
+    return Error(absl::StatusCode::kUnimplemented,
+                 "CURLOPT_CONNECT_ONLY: its connection would be closed when "
+                 "Perform returns. Use a CURL* of your own: curl_easy_perform "
+                 "within an Attachment::Transfer");
   }
   const CURLcode code = curl_easy_setopt(core->curl(), option, value);
-  if (code == CURLE_OK && option == CURLOPT_MAXCONNECTS) {
-    core->SetMaxConnects(value);
-  }
-  if (code == CURLE_OK && option == CURLOPT_QUICK_EXIT) {
-    core->SetQuickExit(value != 0);
-  }
+  if (code == CURLE_OK) core->Note(option, value);
   return OptionStatus(code, option);
 }
 
@@ -678,16 +999,7 @@ absl::Status Easy::SetString(CURLoption option,
         "CURLOPT_COOKIEJAR must be set before the handle joins share #",
         core->share()->id(), ", which shares cookies and is not gated");
   }
-  if (option == CURLOPT_COOKIEFILE && !value.has_value()) {
-    core->cookies_on_ = false;
-  }
-  return NoThrow("SetOption", [&] {
-    const std::optional<std::string> text(value);
-    return OptionStatus(
-        curl_easy_setopt(core->curl(), option,
-                         text.has_value() ? text->c_str() : nullptr),
-        option);
-  });
+  return NoThrow("SetOption", [&] { return core->SetText(option, value); });
 }
 
 absl::Status Easy::SetSlist(CURLoption option,
@@ -713,16 +1025,18 @@ absl::Status Easy::SetBlob(CURLoption option, absl::string_view value) {
 absl::Status Easy::SetFunction(CURLoption option, void (*function)(),
                                CURLoption data_option, void* data) {
   CURLSHARE_ENTER(Mode::kUse);
-  // The data first: a function never meets data of another.
-  CURLcode code = curl_easy_setopt(core->curl(), data_option, data);
-  if (code != CURLE_OK) return OptionStatus(code, data_option);
-  code = curl_easy_setopt(core->curl(), option, function);
-  return OptionStatus(code, option);
+  return NoThrow("SetOption", [&] {
+    return core->SetFunction(option, function, data_option, data);
+  });
 }
 
 absl::Status Easy::SetPointer(CURLoption option, void* pointer) {
   CURLSHARE_ENTER(Mode::kUse);
-  return OptionStatus(curl_easy_setopt(core->curl(), option, pointer), option);
+  const CURLcode code = curl_easy_setopt(core->curl(), option, pointer);
+  if (code == CURLE_OK && option == CURLOPT_CURLU) {
+    core->NoteCurlu(pointer != nullptr);
+  }
+  return OptionStatus(code, option);
 }
 
 absl::Status Easy::Perform() {
@@ -741,17 +1055,33 @@ absl::StatusOr<std::string> Easy::GetString(CURLINFO info) {
   absl::StatusOr<char*> value = core->GetInfo<char*>(info);
   if (!value.ok()) return value.status();
   return NoThrow("GetInfo", [&]() -> absl::StatusOr<std::string> {
+    if (const std::string* saved = core->SavedText(info)) return *saved;
     return std::string(*value == nullptr ? "" : *value);
   });
 }
 
 absl::StatusOr<long> Easy::GetLong(CURLINFO info) {
   CURLSHARE_ENTER(Mode::kUse);
+  if (const std::optional<long> saved = core->SavedLong(info)) return *saved;
   return core->GetInfo<long>(info);
+}
+
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>>
+Easy::GetHeaders() {
+  CURLSHARE_ENTER(Mode::kUse);
+  return NoThrow(
+      "GetHeaders",
+      [&]()
+          -> absl::StatusOr<std::vector<std::pair<std::string, std::string>>> {
+        return core->Headers();
+      });
 }
 
 absl::StatusOr<double> Easy::GetDouble(CURLINFO info) {
   CURLSHARE_ENTER(Mode::kUse);
+  if (const auto saved = core->SavedMicroseconds(info)) {
+    return static_cast<double>(*saved) / 1e6;
+  }
   return core->GetInfo<double>(info);
 }
 
@@ -770,6 +1100,7 @@ absl::StatusOr<curl_socket_t> Easy::GetSocket(CURLINFO info) {
 
 absl::StatusOr<curl_off_t> Easy::GetOffT(CURLINFO info) {
   CURLSHARE_ENTER(Mode::kUse);
+  if (const auto saved = core->SavedNumber(info)) return *saved;
   return core->GetInfo<curl_off_t>(info);
 }
 
@@ -829,7 +1160,9 @@ absl::StatusOr<Easy::Use> Easy::BeginUse() {
 }
 
 CURL* Easy::native_handle() const {
-  return core_ == nullptr ? nullptr : core_->curl();
+  if (core_ == nullptr) return nullptr;
+  core_->Expose();
+  return core_->curl();
 }
 
 Easy::Use::Use(internal::RefPtr<Core> core) : core_(std::move(core)) {}

@@ -14,7 +14,7 @@
 //   SetOption<CURLOPT_...>     every other option, its type checked
 //   SetSink, SetHeaderSink, SetProgress       your callables
 //   Perform, Fetch             a transfer
-//   GetInfo<CURLINFO_...>      about the newest transfer
+//   GetInfo<CURLINFO_...>, GetHeaders         about the newest transfer
 //   Attach, Detach, share      membership in a Share
 //   Cancel                     ends the transfer, from any thread
 //   Reset, Duplicate
@@ -164,9 +164,19 @@ class Easy {
   // CURLOPT_COOKIEJAR in a share of cookies that is not gated (libcurl would
   // touch the shared jar without its lock: set it before Attach), for
   // CURLOPT_HSTS_CTRL 0 in a share of HSTS (libcurl would free the shared
-  // list), for CURLOPT_PIPEWAIT in a share of connections (libcurl could wait
-  // for ever; Attach turns it off), and for lists in callbacks of the handle's
-  // own transfer; else libcurl's error.
+  // list), and for lists in callbacks of the handle's own transfer;
+  // kUnimplemented for CURLOPT_CONNECT_ONLY, whose connection would be closed
+  // when Perform returns: use a CURL* of your own, curl_easy_perform within an
+  // Attachment::Transfer, then curl_easy_send, curl_easy_recv or curl_ws_*
+  // within a Use; else libcurl's error.
+  //
+  // A handle with one of these has connections of its own also in a share of
+  // connections, as libcurl cannot tell them apart, or keeps them for longer
+  // than the handle: CURLOPT_SSL_CTX_FUNCTION, CURLOPT_OPENSOCKETFUNCTION,
+  // CURLOPT_SOCKOPTFUNCTION, CURLOPT_CLOSESOCKETFUNCTION,
+  // CURLOPT_SSH_KEYFUNCTION, CURLOPT_SSH_HOSTKEYFUNCTION, CURLOPT_PROXYHEADER,
+  // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HAPROXY_CLIENT_IP and, before 8.21,
+  // CURLAUTH_NEGOTIATE.
   template <CURLoption kOption, typename T>
   absl::Status SetOption(T&& value);
   template <CURLoption kOption>
@@ -206,6 +216,10 @@ class Easy {
   template <CURLINFO kInfo>
   auto GetInfo();
 
+  // The headers of the newest response, the last of several; in order. Empty
+  // where there is none. kResourceExhausted when out of memory.
+  absl::StatusOr<std::vector<std::pair<std::string, std::string>>> GetHeaders();
+
   // ---- Sharing
 
   // Puts the handle into `share`. Its own cookies and HSTS entries are lost.
@@ -243,7 +257,12 @@ class Easy {
   class Use;
   absl::StatusOr<Use> BeginUse();
   // For what has no method here. Not owned; use it within BeginUse() only, and
-  // never to transfer, to set CURLOPT_SHARE, or to clean up.
+  // never to transfer, to set CURLOPT_SHARE, or to clean up. From the first
+  // call on, libcurl 8.21 and later, the handle does not lend its connections
+  // to others while it lives, as nobody knows what was set. Where it was not
+  // called before, curl_easy_nextheader may find nothing on a handle in a share
+  // of connections: GetHeaders() does. curl_easy_upkeep does nothing for its
+  // connections, which are in a multi handle.
   CURL* native_handle() const;
 
  private:

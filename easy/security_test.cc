@@ -2,6 +2,7 @@
 // claims of docs/security.md, by what a server saw.
 #include <curl/curl.h>
 #include <openssl/ssl.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <memory>
@@ -272,16 +273,18 @@ TEST_P(SecurityClientCertificateTest, AsBlobsWithoutVerification) {
   Easy bob = new_easy("bob");
   EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
   const std::string seen = Get(bob, server->url("/tls/client"));
-  if (GetParam() == LockData::kSslSession &&
-      RunningLibcurl().version_num == LibcurlVersion(8, 14, 1)) {
+  // A multi handle that is lent on has a cache of sessions, too.
+  if (RunningLibcurl().version_num == LibcurlVersion(8, 14, 1)) {
     EXPECT_EQ(seen, "alice") << "libcurl has been mended: docs/security.md";
   } else {
     EXPECT_EQ(seen, "bob");
   }
 }
 
-// What CURLOPT_SSL_CTX_FUNCTION does, libcurl does not know of.
-TEST_P(SecurityClientCertificateTest, OfAContextCallbackAreNotKeptApart) {
+// What CURLOPT_SSL_CTX_FUNCTION does, libcurl does not know of: such a handle
+// has connections of its own, but no sessions of its own.
+TEST_P(SecurityClientCertificateTest,
+       OfAContextCallbackAreKeptApartByConnection) {
   const auto server = NewServer(/*tls=*/true);
   const auto share = NewShare(GetParam());
   const auto other_share = NewShare(GetParam());
@@ -310,7 +313,14 @@ TEST_P(SecurityClientCertificateTest, OfAContextCallbackAreNotKeptApart) {
       use_files, const_cast<void*>(static_cast<const void*>(&files))));
   EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
   Easy bob = new_easy(*share);
-  EXPECT_EQ(Get(bob, server->url("/tls/client")), "alice");
+  EXPECT_EQ(Get(bob, server->url("/tls/client")),
+            GetParam() == LockData::kSslSession ? "alice" : "");
+  EXPECT_EQ(Get(alice, server->url("/tls/client")), "alice");
+  // Also afterwards, when nothing tells any more.
+  ASSERT_OK(alice.Reset());
+  ASSERT_OK(alice.SetCaCertificates(server->ca_pem()));
+  EXPECT_EQ(Get(alice, server->url("/tls/client")),
+            GetParam() == LockData::kSslSession ? "alice" : "");
   Easy carol = new_easy(*other_share);
   EXPECT_EQ(Get(carol, server->url("/tls/client")), "");
 }
@@ -356,6 +366,53 @@ TEST(SecurityConnections, OfConnectToServeNoOther) {
   EXPECT_EQ(Get(alice, "http://nowhere.test/"), "ok");
   EXPECT_EQ(server->counts().requests, 2);
   EXPECT_EQ(server->counts().connections, 1);
+}
+
+// A server may take a connection for the user who opened it.
+TEST(SecurityConnections, OfAnotherUserOfAProxyServeNoOther) {
+  const auto proxy = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  const auto connections_of = [&](const char* user) {
+    proxy->ResetCounts();
+    Easy easy = NewEasy(*share);
+    EXPECT_OK(easy.SetOption<CURLOPT_PROXY>(proxy->url("")));
+    if (user != nullptr) {
+      EXPECT_OK(easy.SetOption<CURLOPT_PROXYUSERPWD>(user));
+    }
+    EXPECT_OK(easy.Fetch("http://nowhere.test/").status());
+    return proxy->counts().connections;
+  };
+  EXPECT_EQ(connections_of("alice:secret"), 1);
+  EXPECT_EQ(connections_of("bob:secret"), 1);
+  EXPECT_EQ(connections_of("alice:other"), 1);
+  EXPECT_EQ(connections_of(nullptr), 1);
+  EXPECT_EQ(connections_of("alice:secret"), 0);
+  EXPECT_EQ(connections_of("bob:secret"), 0);
+  EXPECT_EQ(connections_of(nullptr), 0);
+}
+
+// What the data of a socket callback points to may go before the connection.
+TEST(SecurityConnections, OfAHandleWithSocketCallbacksServeNoOther) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  const curl_closesocket_callback on_close = [](void* data, curl_socket_t fd) {
+    ++*static_cast<int*>(data);
+    return close(fd);
+  };
+  auto calls = std::make_unique<int>(0);
+  {
+    Easy alice = NewEasy(*share);
+    ASSERT_OK(
+        alice.SetOption<CURLOPT_CLOSESOCKETFUNCTION>(on_close, calls.get()));
+    EXPECT_EQ(Get(alice, server->url("/")), "ok");
+    EXPECT_EQ(Get(alice, server->url("/")), "ok");
+    EXPECT_EQ(server->counts().connections, 1) << "its own it uses again";
+  }
+  EXPECT_EQ(*calls, 1) << "it goes with the handle";
+  calls.reset();
+  Easy bob = NewEasy(*share);
+  EXPECT_EQ(Get(bob, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().connections, 2);
 }
 
 // ---- HSTS

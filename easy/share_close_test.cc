@@ -629,6 +629,63 @@ TEST_P(ShareCloseTest, WhatACloseCouldNotReachLeavesWithTheGate) {
 
 // ---- Cancel
 
+// `waiting` cannot begin: a callback of another handle stays in the gate until
+// it has ended.
+class GatedShareCloseTest : public UngatedShareCloseTest {
+ protected:
+  // What waiting.Perform() returned, which `end`, called again and again,
+  // ended.
+  absl::Status EndWhileItWaitsForTheGate(Share& share, Easy& waiting,
+                                         absl::FunctionRef<void()> end) {
+    Easy outer = NewEasy(share);
+    EXPECT_OK(outer.SetUrl(url("/")));
+    EXPECT_OK(waiting.SetUrl(url("/")));
+    absl::Status status;
+    EXPECT_OK(outer.SetSink([&](absl::string_view) {
+      absl::Notification ended;
+      std::thread transfer([&] {
+        status = waiting.Perform();
+        ended.Notify();
+      });
+      std::thread([&] {
+        while (!ended.HasBeenNotified()) end();
+      }).join();
+      transfer.join();
+      return absl::OkStatus();
+    }));
+    outer.Perform().IgnoreError();
+    return status;
+  }
+
+  static std::unique_ptr<Share> NewGatedShare() {
+    ShareOptions options;
+    options.concurrency = Concurrency::kGated;
+    return Share::Create(options).value();
+  }
+};
+
+TEST_F(GatedShareCloseTest, CancelEndsAWaitForTheGate) {
+  const auto share = NewGatedShare();
+  Easy waiting = NewEasy(*share);
+  bool cancelled = false;
+  EXPECT_THAT(EndWhileItWaitsForTheGate(*share, waiting,
+                                        [&] { cancelled |= waiting.Cancel(); }),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(cancelled);
+  EXPECT_OK(waiting.Fetch(url("/")).status());
+}
+
+TEST_F(GatedShareCloseTest, CloseNowEndsAWaitForTheGate) {
+  const auto share = NewGatedShare();
+  Easy waiting = NewEasy(*share);
+  EXPECT_THAT(EndWhileItWaitsForTheGate(
+                  *share, waiting,
+                  [&] { share->CloseNow(absl::InfinitePast()).IgnoreError(); }),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_OK(share->Close());
+  EXPECT_OK(waiting.Fetch(url("/")).status()) << "it has left";
+}
+
 TEST_P(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
   Easy easy = NewEasy();
   std::thread transfer([&] {
@@ -660,35 +717,6 @@ TEST_P(ShareCloseTest, CancelIsPrompt) {
     server_->ReleaseStalled();
   }
   EXPECT_LT(absl::Now() - start, absl::Seconds(kTimes) / 2);
-}
-
-// libcurl runs this callback while it frees the CURLSH, from 8.20 on without a
-// lock: a close from it would wait for the free that it is called from.
-TEST_P(ShareCloseTest, ACallbackOfTheFreeingMayCloseWithADeadlineOnly) {
-  ShareOptions options;
-  options.lock_data = LockData::kConnect;
-  options.concurrency = Concurrency::kGated;
-  auto created = Share::Create(options);
-  ASSERT_OK(created.status());
-  struct Context {
-    Share* share;
-    int calls = 0;
-  } context{created->get()};
-  const curl_closesocket_callback on_close = [](void* data, curl_socket_t fd) {
-    auto* context = static_cast<Context*>(data);
-    ++context->calls;
-    EXPECT_THAT(context->share->Close(),
-                StatusIs(absl::StatusCode::kFailedPrecondition));
-    EXPECT_FALSE(context->share->Close(absl::InfinitePast()).ok());
-    return close(fd);
-  };
-  {
-    Easy easy = NewEasy(**created);
-    ASSERT_OK(easy.SetOption<CURLOPT_CLOSESOCKETFUNCTION>(on_close, &context));
-    ASSERT_OK(easy.Fetch(url("/")).status());
-  }
-  EXPECT_OK((*created)->Close());
-  EXPECT_EQ(context.calls, 1);
 }
 
 TEST_P(ShareCloseTest, AHandleInTransferRefusesOtherThreads) {

@@ -667,8 +667,9 @@ void Errors(Attempt& run, const Servers& servers) {
     (void)run.Step(
         "Close", [&] { return share->Close(); }, kPrecondition);
     (void)run.Step(
-        "CURLOPT_PIPEWAIT",
-        [&] { return easy->SetOption<CURLOPT_PIPEWAIT>(true); }, kPrecondition);
+        "CURLOPT_CONNECT_ONLY",
+        [&] { return easy->SetOption<CURLOPT_CONNECT_ONLY>(1L); },
+        absl::StatusCode::kUnimplemented);
     (void)run.Step(
         "CURLOPT_HSTS_CTRL",
         [&] { return easy->SetOption<CURLOPT_HSTS_CTRL>(0L); }, kPrecondition);
@@ -696,6 +697,49 @@ void Errors(Attempt& run, const Servers& servers) {
         kPrecondition);
   }
   run.RecoverWith(share.get(), easy, *servers.http);
+}
+
+// What the connection pool does: lends, takes over, closes what is too much.
+void Pool(Attempt& run, const Servers& servers) {
+  ShareOptions options;
+  options.lock_data = LockData::kConnect;
+  options.connections.max_idle = 1;
+  options.connections.max_transfers_per_host = 1;
+  const std::string ca_pem = servers.https->ca_pem();
+  std::unique_ptr<Share> share = run.NewShare(options);
+  std::optional<Easy> first = run.NewEasy();
+  std::optional<Easy> second = run.NewEasy();
+  if (share != nullptr && first.has_value() && second.has_value()) {
+    run.Attach(*first, *share);
+    run.Attach(*second, *share);
+    (void)run.Step("CURLOPT_PROXYUSERPWD", [&] {
+      return second->SetOption<CURLOPT_PROXYUSERPWD>("alice:secret");
+    });
+    (void)run.Step("CURLOPT_PROXYUSERPWD", [&] {
+      return second->SetOption<CURLOPT_PROXYUSERPWD>(nullptr);
+    });
+    const HttpServer& tls =
+        SessionsAndDuplicatesAreSound() ? *servers.https : *servers.http;
+    for (const HttpServer* server :
+         {static_cast<const HttpServer*>(servers.http.get()), &tls}) {
+      for (Easy* easy : {&*first, &*second}) {
+        (void)run.Step("SetCaCertificates",
+                       [&] { return easy->SetCaCertificates(ca_pem); });
+        // The second takes over from the first.
+        (void)run.Fetch(*easy, server->url("/bytes?n=10"));
+      }
+    }
+    // It had let go, and still answers.
+    (void)run.Step("GetHeaders", [&] { return first->GetHeaders().status(); });
+    (void)run.Step("GetInfo", [&] {
+      return first->GetInfo<CURLINFO_EFFECTIVE_URL>().status();
+    });
+    (void)share->CloseIdleConnections();
+    EXPECT_EQ(share->stats().connections.idle, 0u);
+    (void)run.Fetch(*first, servers.http->url("/bytes?n=10"));
+    (void)run.Step("Close", [&] { return share->Close(InAMoment()); });
+  }
+  run.RecoverWith(share.get(), first, *servers.http);
 }
 
 // ---- What runs them
@@ -727,6 +771,7 @@ std::vector<Case> Cases() {
       {"Generations", Generations},
       {"Callbacks", Callbacks},
       {"Errors", Errors},
+      {"Pool", Pool},
   };
 }
 

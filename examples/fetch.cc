@@ -51,7 +51,7 @@ struct Arguments {
   JobOptions job;
   std::string urls_file;
   std::string ca_file;
-  std::string connections = "new";
+  std::string handles = "new";
   std::string lock_data = "default";
   std::string concurrency = "auto";
   double timeout_seconds = 30;
@@ -137,7 +137,7 @@ int Run(const Arguments& arguments) {
   Report report;
   report.options = arguments.job;
   JobOptions& options = report.options;
-  options.new_connections = arguments.connections == "new";
+  options.new_handles = arguments.handles == "new";
   options.timeout = absl::Seconds(arguments.timeout_seconds);
   if (!arguments.urls_file.empty()) {
     if (absl::Status s = AddUrls(arguments.urls_file, options.urls); !s.ok()) {
@@ -250,9 +250,9 @@ int Main(int argc, char** argv) {
                  "Requests in all, of each of the two runs")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 40))
       ->capture_default_str();
-  app.add_option("--connections", arguments.connections,
-                 "'new': a new handle and connection for each request; 'kept': "
-                 "one of each for each thread")
+  app.add_option("--handles", arguments.handles,
+                 "'new': a new handle for each request; 'kept': one for each "
+                 "thread")
       ->check(CLI::IsMember({"new", "kept"}))
       ->capture_default_str();
   app.add_option("--lock_data", arguments.lock_data,

@@ -138,7 +138,7 @@ void Job::Work() {
     const int64_t i = next_++;
     if (i >= options_.requests) break;
     Fetch(worker, options_.urls[i % options_.urls.size()]);
-    if (options_.new_connections) DropHandle(worker);
+    if (options_.new_handles) DropHandle(worker);
     ++done_;
   }
   DropHandle(worker);

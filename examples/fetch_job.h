@@ -26,10 +26,9 @@ struct JobOptions {
   std::vector<std::string> urls;  // fetched in turn; not empty
   int threads = 8;
   int64_t requests = 1000;  // in all
-  // A new handle, and so a new connection, for each request: only a share can
-  // carry anything over from one to the next. Otherwise one handle a thread,
-  // which keeps its connection.
-  bool new_connections = true;
+  // A new handle for each request: only a share can carry anything over from
+  // one to the next. Otherwise one handle a thread, which keeps its connection.
+  bool new_handles = true;
   absl::Duration timeout = absl::Seconds(30);  // of a request
   std::string ca_pem;  // trusted instead of the system's, unless empty
 };

@@ -101,8 +101,8 @@ std::string ToTable(const Report& report) {
   std::string text = absl::StrFormat(
       "libcurl %s, %d threads, %s, sharing %s%s\n%s", RunningLibcurl().version,
       report.options.threads,
-      report.options.new_connections ? "a new handle for each request"
-                                     : "kept connections",
+      report.options.new_handles ? "a new handle for each request"
+                                 : "kept handles",
       report.lock_data.ToString(), report.gated ? " behind a gate" : "",
       DrawTable(std::move(rows)));
   for (const auto& [title, result] :
@@ -120,11 +120,25 @@ std::string ToTable(const Report& report) {
     if (report.gated) {
       locks.insert(locks.begin() + 1, LockRow("gate", report.share_stats.gate));
     }
-    for (LockData kind : report.lock_data) {
+    // Connections have no lock of libcurl's: see the pool's counts.
+    for (LockData kind : report.lock_data - LockData::kConnect) {
       locks.push_back(
           LockRow(LockDataName(kind), report.share_stats.lock(kind)));
     }
     absl::StrAppend(&text, DrawTable(std::move(locks)));
+    if (report.lock_data.Contains(LockData::kConnect)) {
+      const ConnectionStats& stats = report.share_stats.connections;
+      absl::StrAppend(
+          &text,
+          DrawTable(
+              {{"connections", "opened", "reused", "idle",
+                "closed: idle too long", "too old", "over the cap", "failed"},
+               {"of the share", absl::StrCat(stats.opened),
+                absl::StrCat(stats.reused), absl::StrCat(stats.idle),
+                absl::StrCat(stats.closed_idle), absl::StrCat(stats.closed_old),
+                absl::StrCat(stats.closed_over_cap),
+                absl::StrCat(stats.closed_failed)}}));
+    }
   }
   if (report.interrupted) {
     absl::StrAppend(&text, "interrupted: this is what was done until then\n");
@@ -139,7 +153,7 @@ std::string ToJson(const Report& report) {
   json["gated"] = report.gated;
   json["threads"] = report.options.threads;
   json["requests"] = report.options.requests;
-  json["connections"] = report.options.new_connections ? "new" : "kept";
+  json["handles"] = report.options.new_handles ? "new" : "kept";
   json["counted_by"] = report.counted_by_server ? "server" : "client";
   json["interrupted"] = report.interrupted;
   json["modes"] = Json::object();
@@ -149,10 +163,20 @@ std::string ToJson(const Report& report) {
   if (report.shared.has_value()) {
     Json& shared = json["modes"]["shared"];
     shared = ToJson(*report.shared);
+    const ConnectionStats& pool = report.share_stats.connections;
+    shared["pool"] = {{"opened", pool.opened},
+                      {"reused", pool.reused},
+                      {"in_use", pool.in_use},
+                      {"idle", pool.idle},
+                      {"closed_idle", pool.closed_idle},
+                      {"closed_old", pool.closed_old},
+                      {"closed_over_cap", pool.closed_over_cap},
+                      {"closed_failed", pool.closed_failed},
+                      {"waited", pool.waited}};
     shared["locks"]["gate"] =
         report.gated ? ToJson(report.share_stats.gate) : Json();
     shared["locks"]["share"] = ToJson(report.share_stats.share_lock);
-    for (LockData kind : report.lock_data) {
+    for (LockData kind : report.lock_data - LockData::kConnect) {
       shared["locks"][std::string(LockDataName(kind))] =
           ToJson(report.share_stats.lock(kind));
     }

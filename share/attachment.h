@@ -30,13 +30,28 @@
 //  4. In a gated share (Share::gated()) a transfer is Perform(): BeginTransfer
 //     refuses, as curl_easy_perform would keep every other thread out until it
 //     is done. A Use keeps them out, too: keep it short. CURLOPT_HSTS_CTRL 0
-//     must not be set where HSTS is shared: it frees the share's list; nor
-//     CURLOPT_PIPEWAIT where connections are: it waits for ever.
+//     must not be set where HSTS is shared: it frees the share's list.
 //  5. CURLOPT_RESOLVE is no option for it: libcurl loads it into one DNS cache,
 //     once, and it is lost when the handle comes into a share or leaves one.
-//  6. To leave a share of connections clears, from libcurl 8.21 on, the
-//     response headers (curl_easy_nextheader), CURLINFO_REDIRECT_URL and
-//     CURLOPT_ERRORBUFFER of the newest transfer. A close does that, too.
+//
+// CONNECTIONS. Where the share has connections (LockData::kConnect), Perform()
+// uses them; a curl_easy_perform, or a multi handle, of your own uses
+// connections of its own. What Perform() leaves, from libcurl 8.21 on:
+//  - After a transfer that succeeded, was not redirected and asked for no
+//    redirect, the connection is given back at once. That clears its response
+//    headers (curl_easy_nextheader finds none: use CURLOPT_HEADERFUNCTION), and
+//    leaves a text of this library's in CURLOPT_ERRORBUFFER, also for a
+//    CURLOPT_DEBUGFUNCTION: "Could not parse CURLOPT_RESOLVE entry 'none'".
+//    It clears CURLOPT_RESOLVE, too, and reads files of CURLOPT_COOKIEFILE
+//    again.
+//  - After any other transfer, and for credentials that belong to connections
+//    (FTP and its like; Digest, NTLM, Negotiate), the handle keeps its
+//    connection, and everything else, until its next transfer.
+// A handle with socket callbacks (CURLOPT_OPENSOCKETFUNCTION,
+// CURLOPT_SOCKOPTFUNCTION, CURLOPT_CLOSESOCKETFUNCTION) or
+// CURLOPT_SSL_CTX_FUNCTION does not belong in a share of connections: options
+// of a CURL* cannot be read, so that its connections serve other handles, with
+// pointers to what may have gone.
 // The easy/ package does all of that by itself: prefer it for new code.
 #ifndef CURLSHARE_SHARE_ATTACHMENT_H_
 #define CURLSHARE_SHARE_ATTACHMENT_H_

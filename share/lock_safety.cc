@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
@@ -29,8 +30,16 @@ constexpr LockSafetyRow kTable[] = {
      "a request reads cookies of the shared jar after it has let go of the "
      "lock: use after free",
      "curl issues 16838 and 17774"},
-    {LockData::kCookie, LibcurlVersion(8, 16, 0), kOpen, false,
-     "no race is known, but libcurl's documentation still disclaims it",
+    {LockData::kCookie, LibcurlVersion(8, 16, 0), Before(8, 18), false,
+     "setting CURLOPT_COOKIEJAR on an attached handle touches the shared jar "
+     "without its lock",
+     "lib/setopt.c, lib/cookie.c"},
+    {LockData::kCookie, LibcurlVersion(8, 18, 0), kNewestLibcurlTried, true,
+     "every access of the jar is under the COOKIE lock, and the list of a "
+     "request is used before that is let go",
+     "lib/cookie.c, lib/http.c; ThreadSanitizer"},
+    {LockData::kCookie, kNewestLibcurlTried + 1, kOpen, false,
+     "not tried yet, and libcurl's documentation disclaims it",
      "CURL_LOCK_DATA_COOKIE in curl_share_setopt(3)"},
 
     {LockData::kDns, kFirst, Before(8, 16), true,
@@ -48,10 +57,10 @@ constexpr LockSafetyRow kTable[] = {
      "sessions are kept serialised and copied under the SSL_SESSION lock",
      "curl pull request 14751; lib/vtls/vtls_scache.c"},
 
-    {LockData::kConnect, kFirst, kOpen, false,
-     "a connection of the pool is read by other threads while its own uses "
-     "it, without the CONNECT lock",
-     "CURL_LOCK_DATA_CONNECT in curl_share_setopt(3)"},
+    {LockData::kConnect, kFirst, kOpen, true,
+     "the share has a pool of its own: libcurl's reads whether it is locked "
+     "without the lock, and goes on unlocked where another thread has it",
+     "lib/conncache.c; CURL_LOCK_DATA_CONNECT in curl_share_setopt(3)"},
 
     {LockData::kPsl, kFirst, kOpen, true,
      "the list is read and loaded under the PSL lock", "lib/psl.c"},
@@ -84,8 +93,13 @@ LockDataSet ConcurrentSafeKinds(uint32_t version) {
 }
 
 LockDataSet DefaultLockData() {
-  return ConcurrentSafeKinds(RunningLibcurl().version_num) &
-         LockDataSet::Available();
+  constexpr LockDataSet kWanted{LockData::kDns, LockData::kSslSession,
+                                LockData::kConnect, LockData::kPsl};
+  LockDataSet safe;
+  for (LockData kind : kWanted& LockDataSet::Available()) {
+    if (!NeedsGate(kind, Concurrency::kAuto)) safe = safe | kind;
+  }
+  return safe;
 }
 
 std::string LockSafetyTableMarkdown() {
@@ -98,8 +112,11 @@ std::string LockSafetyTableMarkdown() {
     absl::StrAppend(
         &text, "| ", LockDataName(row.kind), " | ", name(row.first),
         row.last == kOpen ? " and later" : absl::StrCat(" - ", name(row.last)),
-        " | ", row.locks_suffice ? "locks" : "**the gate**", " | ", row.reason,
-        " | ", row.source, " |\n");
+        " | ",
+        !row.locks_suffice               ? "**the gate**"
+        : row.kind == LockData::kConnect ? "nothing"
+                                         : "locks",
+        " | ", row.reason, " | ", row.source, " |\n");
   }
   return text;
 }
@@ -125,7 +142,15 @@ bool NeedsGate(LockDataSet kinds, Concurrency concurrency) {
     case Concurrency::kAuto:
       break;
   }
-  return !ConcurrentSafeKinds(RunningLibcurl().version_num).ContainsAll(kinds);
+  const LibcurlInfo& libcurl = RunningLibcurl();
+  // 8.10 with wolfSSL keeps session objects that are counted without atomics;
+  // from 8.11 on they are serialised.
+  if (kinds.Contains(LockData::kSslSession) &&
+      libcurl.version_num < LibcurlVersion(8, 11, 0) &&
+      absl::StrContains(libcurl.ssl_version, "wolfSSL")) {
+    return true;
+  }
+  return !ConcurrentSafeKinds(libcurl.version_num).ContainsAll(kinds);
 }
 
 }  // namespace curlshare

@@ -3,7 +3,7 @@
 // libcurl itself reads or writes some shared data without taking the lock.
 //
 //   const uint32_t version = RunningLibcurl().version_num;
-//   LockSafetyRow row = LockSafety(LockData::kConnect, version);
+//   LockSafetyRow row = LockSafety(LockData::kHsts, version);
 //   if (!row.locks_suffice) LOG(INFO) << row.reason << " (" << row.source <<
 //   ")";
 //
@@ -31,7 +31,8 @@ struct LockSafetyRow {
   LockData kind;
   uint32_t first;            // the first libcurl version it holds for
   uint32_t last;             // the last; UINT32_MAX: until something newer says
-  bool locks_suffice;        // false: needs the gate, whatever the locks
+  bool locks_suffice;        // false: needs the gate, whatever the locks;
+                             // true: locks, or for kConnect the share's pool
   absl::string_view reason;  // why, in one sentence
   absl::string_view source;  // where that is known from
 };
@@ -47,10 +48,15 @@ std::string LockSafetyTableMarkdown();
 // REQUIRES: `kind` is one of the enumerators.
 const LockSafetyRow& LockSafety(LockData kind, uint32_t version);
 
+// The newest libcurl that this library was tried with.
+inline constexpr uint32_t kNewestLibcurlTried = 0x0816ff;  // 8.22.x
+
+// The kinds that need no gate on libcurl `version`.
 LockDataSet ConcurrentSafeKinds(uint32_t version);
 
-// The kinds that the running libcurl has and that are concurrent-safe on it:
-// sharing them needs no gate.
+// What a Share shares unless told: DNS answers, TLS sessions, connections and
+// the Public Suffix List, of these what the running libcurl has and what needs
+// no gate on it. Never what carries identity: cookies and HSTS.
 LockDataSet DefaultLockData();
 
 // How a share keeps threads apart. With a gate, one thread at a time is inside

@@ -12,7 +12,8 @@
 namespace curlshare {
 namespace {
 
-constexpr LockDataSet kDnsPsl = {LockData::kDns, LockData::kPsl};
+constexpr LockDataSet kAlways = {LockData::kConnect, LockData::kPsl};
+constexpr LockDataSet kDns = LockData::kDns;
 constexpr LockDataSet kCookie = LockData::kCookie;
 constexpr LockDataSet kSsl = LockData::kSslSession;
 
@@ -21,28 +22,35 @@ TEST(LockSafety, KnowsTheKindsThatAreSafeOnEachVersion) {
     uint32_t version;
     LockDataSet safe;
   } const cases[] = {
-      {LibcurlVersion(7, 88, 1), kDnsPsl | kCookie},
-      {LibcurlVersion(8, 9, 1), kDnsPsl | kCookie},
-      {LibcurlVersion(8, 10, 0), kDnsPsl | kCookie | kSsl},
-      {LibcurlVersion(8, 11, 0), kDnsPsl | kSsl},
-      {LibcurlVersion(8, 14, 1), kDnsPsl | kSsl},
-      {LibcurlVersion(8, 15, 0), kDnsPsl | kSsl},
-      {LibcurlVersion(8, 16, 0), kSsl | LockData::kPsl},
-      {LibcurlVersion(8, 19, 0), kSsl | LockData::kPsl},
-      {LibcurlVersion(8, 20, 0), kDnsPsl | kSsl},
-      {LibcurlVersion(8, 21, 0), kDnsPsl | kSsl},
-      // The newest row holds until something newer says otherwise.
-      {LibcurlVersion(9, 0, 0), kDnsPsl | kSsl},
+      {LibcurlVersion(7, 88, 1), kAlways | kDns | kCookie},
+      {LibcurlVersion(8, 9, 1), kAlways | kDns | kCookie},
+      {LibcurlVersion(8, 10, 0), kAlways | kDns | kCookie | kSsl},
+      {LibcurlVersion(8, 11, 0), kAlways | kDns | kSsl},
+      {LibcurlVersion(8, 14, 1), kAlways | kDns | kSsl},
+      {LibcurlVersion(8, 15, 0), kAlways | kDns | kSsl},
+      {LibcurlVersion(8, 16, 0), kAlways | kSsl},
+      {LibcurlVersion(8, 17, 0), kAlways | kSsl},
+      {LibcurlVersion(8, 18, 0), kAlways | kSsl | kCookie},
+      {LibcurlVersion(8, 19, 0), kAlways | kSsl | kCookie},
+      {LibcurlVersion(8, 20, 0), kAlways | kDns | kSsl | kCookie},
+      {LibcurlVersion(8, 22, 0), kAlways | kDns | kSsl | kCookie},
+      // Cookies are disclaimed: a newer one gets the careful answer. For the
+      // rest the newest row holds until something newer says otherwise.
+      {LibcurlVersion(8, 23, 0), kAlways | kDns | kSsl},
+      {LibcurlVersion(9, 0, 0), kAlways | kDns | kSsl},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(ConcurrentSafeKinds(c.version), c.safe) << std::hex << c.version;
   }
 }
 
-TEST(LockSafety, ConnectAndHstsAreSafeNowhere) {
+TEST(LockSafety, HstsIsSafeNowhereAndConnectionsAreEverywhere) {
   for (const LockSafetyRow& row : LockSafetyTable()) {
-    if (row.kind == LockData::kConnect || row.kind == LockData::kHsts) {
+    if (row.kind == LockData::kHsts) {
       EXPECT_FALSE(row.locks_suffice);
+    }
+    if (row.kind == LockData::kConnect) {
+      EXPECT_TRUE(row.locks_suffice);
     }
   }
 }
@@ -88,12 +96,12 @@ TEST(LockSafety, TheTableOfTheReadmeIsThisOne) {
       << LockSafetyTableMarkdown();
 }
 
-TEST(LockSafety, DefaultIsWhatIsSafeAndAvailable) {
-  EXPECT_EQ(DefaultLockData(),
-            ConcurrentSafeKinds(RunningLibcurl().version_num) &
-                LockDataSet::Available());
-  EXPECT_TRUE(DefaultLockData().Contains(LockData::kDns) ||
-              DefaultLockData().Contains(LockData::kSslSession));
+TEST(LockSafety, DefaultIsWhatIsSafeAndAvailableAndCarriesNoIdentity) {
+  const LockDataSet safe = ConcurrentSafeKinds(RunningLibcurl().version_num);
+  constexpr LockDataSet kIdentity{LockData::kCookie, LockData::kHsts};
+  EXPECT_EQ(DefaultLockData(), (safe & LockDataSet::Available()) - kIdentity);
+  EXPECT_TRUE(DefaultLockData().Contains(LockData::kConnect));
+  EXPECT_FALSE(NeedsGate(DefaultLockData(), Concurrency::kAuto));
 }
 
 }  // namespace

@@ -59,6 +59,19 @@ std::string ShareStats::ToString() const {
   if (unknown_kinds > 0) {
     absl::StrAppend(&text, ", ", unknown_kinds, " calls for unknown kinds");
   }
+  const ConnectionStats& c = connections;
+  if (c.opened > 0) {
+    absl::StrAppend(&text, "\n  connections: ", c.opened, " opened, ", c.reused,
+                    " reused, ", c.in_use, " in use, ", c.idle,
+                    " idle; closed: ", c.closed_idle, " idle too long, ",
+                    c.closed_old, " too old, ", c.closed_over_cap,
+                    " over the cap, ", c.closed_failed, " failed");
+  }
+  if (c.waited > 0) {
+    absl::StrAppend(&text, "; ", c.waited, " waited, ",
+                    absl::FormatDuration(c.longest_wait), " at most, ",
+                    absl::FormatDuration(c.total_wait), " in all");
+  }
   if (gate.taken > 0) absl::StrAppend(&text, "\n  gate: ", gate);
   absl::StrAppend(&text, "\n  share: ", share_lock);
   for (LockData kind : LockDataSet::All()) {
@@ -81,11 +94,22 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
     return Error(absl::StatusCode::kInvalidArgument,
                  "ShareOptions::concurrency is none of the enumerators");
   }
+  const ConnectionOptions& connections = options.connections;
+  if (connections.max_idle < 0 || connections.max_transfers_per_host < 0 ||
+      connections.idle_timeout <= absl::ZeroDuration() ||
+      connections.max_lifetime <= absl::ZeroDuration()) {
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "ShareOptions::connections: max_idle and "
+                 "max_transfers_per_host must not be negative, idle_timeout "
+                 "and max_lifetime must be positive");
+  }
   return NoThrow(
       "Share::Create", [&]() -> absl::StatusOr<std::unique_ptr<Share>> {
         auto locks = std::make_shared<KindLocks>(options.lock_observer);
         absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
-            ShareHandle::Create(*options.lock_data, locks);
+            ShareHandle::Create(
+                *options.lock_data,
+                NeedsGate(*options.lock_data, options.concurrency), locks);
         if (!handle.ok()) return handle.status();
         return std::unique_ptr<Share>(new Share(
             std::move(options), std::move(locks), *std::move(handle)));
@@ -96,8 +120,8 @@ Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
              std::shared_ptr<const ShareHandle> handle)
     : options_(std::move(options)),
       core_(new internal::ShareCore(this, options_.detach_on_close,
-                                    options_.concurrency, std::move(locks),
-                                    std::move(handle))) {}
+                                    options_.concurrency, options_.connections,
+                                    std::move(locks), std::move(handle))) {}
 
 Share::~Share() { core_->Abandon(); }
 
@@ -144,6 +168,7 @@ ShareStats Share::stats() const {
     stats.locks[static_cast<size_t>(kind)] =
         locks.stats(static_cast<curl_lock_data>(kind));
   }
+  stats.connections = core_->pool().stats();
   stats.gate = core_->gate_stats();
   stats.gated = core_->gated();
   stats.lock_data = core_->kinds();

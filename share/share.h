@@ -15,6 +15,7 @@
 //   Attach(CURL*)               puts a handle of your own in; Easy has Attach
 //   Close, CloseNow             takes all handles out, frees the share
 //   Enable, Disable             changes what is shared
+//   CloseIdleConnections        for a timer, or when the network has changed
 //   lock_data, attached, closed, options, stats
 //
 // STATES of a share, and what each call does there:
@@ -65,6 +66,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/connection_options.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
@@ -76,9 +78,9 @@ namespace curlshare {
 class Easy;
 
 struct ShareOptions {
-  // What to share. Unset: DefaultLockData(), every kind that the running
-  // libcurl has and that is safe to use from several threads on it. A set may
-  // be empty: see Share::Enable.
+  // What to share. Unset: DefaultLockData(): DNS answers, TLS sessions,
+  // connections and the Public Suffix List. Cookies and HSTS, which carry
+  // identity, only where asked for. A set may be empty: see Share::Enable.
   std::optional<LockDataSet> lock_data;
 
   // Whether one thread at a time is inside libcurl with this share; see
@@ -89,6 +91,10 @@ struct ShareOptions {
   // for those in transfer. false ("strict"): returns kFailedPrecondition with
   // their number and changes nothing.
   bool detach_on_close = true;
+
+  // Limits on the connections that it keeps, where it shares
+  // LockData::kConnect.
+  ConnectionOptions connections;
 
   // Watches the lock callbacks; for tests and tracing. May be null.
   std::shared_ptr<LockObserver> lock_observer;
@@ -112,10 +118,11 @@ struct ShareStats {
     return locks[static_cast<size_t>(kind)];
   }
 
-  KindLockStats gate;     // all zero for a share that never was gated
-  bool gated = false;     // now
-  LockDataSet lock_data;  // what is shared now
-  size_t attached = 0;    // handles attached now
+  ConnectionStats connections;  // all zero where they are not shared
+  KindLockStats gate;           // all zero for a share that never was gated
+  bool gated = false;           // now
+  LockDataSet lock_data;        // what is shared now
+  size_t attached = 0;          // handles attached now
   bool closed = false;
   // Calls of libcurl to the lock callbacks that had to be ignored: unlocks of
   // locks not held, and kinds that do not exist. Not an error of yours.
@@ -186,10 +193,12 @@ class Share {
   //   or called without a deadline from a callback or a Use, or under a
   //   share's lock (see CALLBACKS above).
   //
+  // A handle takes the connections that it keeps along; idle ones are closed.
+  //
   // Never blocks past `deadline` but for what is under way: detaching a handle,
-  // which does no I/O; and freeing a CURLSH that shares connections, where
-  // libcurl says goodbye to the server of an idle FTP connection and may wait
-  // for the answer. absl::InfinitePast() does not wait.
+  // which does no I/O; and closing idle connections, where libcurl says goodbye
+  // to the server of an FTP connection and may wait for the answer.
+  // absl::InfinitePast() does not wait.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
   // As Close, and ends the transfers in flight: they return kCancelled. What
@@ -201,12 +210,25 @@ class Share {
   // none. Allowed while handles are attached: each moves over at the start of
   // its next transfer. libcurl cannot change a share in use, so that a change
   // means a fresh CURLSH: what was cached and learnt so far, cookies included,
-  // is forgotten. A call that changes nothing forgets nothing.
+  // is forgotten. Connections stay, unless they are what is disabled. A call
+  // that changes nothing forgets nothing.
   //
   // Errors as for Create; kFailedPrecondition where the share is closing or
   // closed, or in a callback under a share's lock.
   absl::Status Enable(LockDataSet kinds);
   absl::Status Disable(LockDataSet kinds);
+
+  // Closes the idle connections that were not used for `older_than`, and says
+  // how many that were. For a service's timer, as the share has no thread of
+  // its own, and for when the network has changed: with absl::ZeroDuration()
+  // none is left that a later transfer could use, but those in use now. A
+  // connection goes together with the others of its multi handle: once the
+  // newest of them is due. Waits for the gate, if there is one, but for no
+  // transfer. From a callback that runs under a share's lock it does nothing.
+  size_t CloseIdleConnections(
+      absl::Duration older_than = absl::ZeroDuration()) {
+    return core_->CloseIdleConnections(older_than);
+  }
 
   // What is shared; nothing once closed.
   LockDataSet lock_data() const { return core_->kinds(); }

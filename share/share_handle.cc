@@ -50,6 +50,9 @@ absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
     return ShareStatus(code, "curl_share_setopt(CURLSHOPT_LOCKFUNC)");
   }
   for (LockData kind : kinds) {
+    // Connections are the share's own pool's (internal/connection_pool.h):
+    // libcurl's is not safe between threads, whatever the locks.
+    if (kind == LockData::kConnect) continue;
     code = curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind));
     if (code != CURLSHE_OK) {
       return ShareStatus(code,
@@ -73,7 +76,7 @@ struct ShareHandle::Kept {
 };
 
 absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
-    LockDataSet kinds, std::shared_ptr<KindLocks> locks) {
+    LockDataSet kinds, bool gated, std::shared_ptr<KindLocks> locks) {
   // Since 8.13 curl_share_init creates an easy handle.
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
   return internal::NoThrow(
@@ -84,7 +87,7 @@ absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
           return ShareStatus(CURLSHE_NOMEM, "curl_share_init");
         }
         auto* const created =
-            new ShareHandle(share.get(), kinds, std::move(locks));
+            new ShareHandle(share.get(), kinds, gated, std::move(locks));
         (void)share.release();
         live_handles.fetch_add(1, std::memory_order_relaxed);
         // Where its constructor throws, it has called Destroy.

@@ -30,27 +30,29 @@ namespace curlshare {
 // for live_count().
 class ShareHandle {
  public:
-  // A new CURLSH that shares `kinds` and locks by `locks`. Errors are those of
+  // A new CURLSH that shares `kinds` and locks by `locks`; `gated` says whether
+  // its handles are used behind the share's gate. Errors are those of
   // ShareStatus: kUnimplemented for a kind that this libcurl lacks (named in
   // the message), kResourceExhausted when out of memory; nothing is left
   // behind.
   static absl::StatusOr<std::shared_ptr<const ShareHandle>> Create(
-      LockDataSet kinds, std::shared_ptr<KindLocks> locks);
+      LockDataSet kinds, bool gated, std::shared_ptr<KindLocks> locks);
 
   ShareHandle(const ShareHandle&) = delete;
   ShareHandle& operator=(const ShareHandle&) = delete;
 
   CURLSH* get() const { return share_; }
   LockDataSet kinds() const { return kinds_; }
+  bool gated() const { return gated_; }
 
   // CURLSH that exist in this process: created by this library and not yet
   // freed. For tests and leak checks. Safe to call from any thread.
   static int64_t live_count();
 
  private:
-  ShareHandle(CURLSH* share, LockDataSet kinds,
+  ShareHandle(CURLSH* share, LockDataSet kinds, bool gated,
               std::shared_ptr<KindLocks> locks)
-      : share_(share), kinds_(kinds), locks_(std::move(locks)) {}
+      : share_(share), kinds_(kinds), gated_(gated), locks_(std::move(locks)) {}
   ~ShareHandle() = default;
 
   // Frees the CURLSH, then its owner. Where libcurl refuses, because somebody
@@ -63,6 +65,7 @@ class ShareHandle {
 
   CURLSH* const share_;
   const LockDataSet kinds_;
+  const bool gated_;
   const std::shared_ptr<KindLocks> locks_;
   // Of the list of what is kept for ever.
   mutable const ShareHandle* next_kept_ = nullptr;

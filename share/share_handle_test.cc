@@ -22,7 +22,7 @@ using ::testing::HasSubstr;
 TEST(ShareHandle, LivesUntilTheLastReferenceGoes) {
   const int64_t before = ShareHandle::live_count();
   auto created =
-      ShareHandle::Create(LockData::kDns, std::make_shared<KindLocks>());
+      ShareHandle::Create(LockData::kDns, false, std::make_shared<KindLocks>());
   ASSERT_OK(created.status());
   std::shared_ptr<const ShareHandle> first = *std::move(created);
   std::shared_ptr<const ShareHandle> second = first;
@@ -36,7 +36,8 @@ TEST(ShareHandle, LivesUntilTheLastReferenceGoes) {
 
 TEST(ShareHandle, SharesEachKindThatIsAvailable) {
   for (LockData kind : LockDataSet::Available()) {
-    EXPECT_OK(ShareHandle::Create(kind, std::make_shared<KindLocks>()).status())
+    EXPECT_OK(ShareHandle::Create(kind, false, std::make_shared<KindLocks>())
+                  .status())
         << LockDataName(kind);
   }
 }
@@ -47,7 +48,8 @@ TEST(ShareHandle, LeavesNothingBehindWhereAKindIsMissing) {
   const int64_t before = ShareHandle::live_count();
   for (LockData kind : missing) {
     const absl::Status status =
-        ShareHandle::Create(kind, std::make_shared<KindLocks>()).status();
+        ShareHandle::Create(kind, false, std::make_shared<KindLocks>())
+            .status();
     EXPECT_EQ(GetShareCode(status), CURLSHE_NOT_BUILT_IN);
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnimplemented,
                                  HasSubstr(LockDataName(kind))));
@@ -61,7 +63,7 @@ TEST(ShareHandle, LeavesNothingBehindWhereAKindIsMissing) {
 TEST(ShareHandle, StaysWhereAHandleIsStillAttached) {
   const int64_t before = ShareHandle::live_count();
   auto created =
-      ShareHandle::Create(LockData::kDns, std::make_shared<KindLocks>());
+      ShareHandle::Create(LockData::kDns, false, std::make_shared<KindLocks>());
   ASSERT_OK(created.status());
   CURL* curl = curl_easy_init();
   CURLSH* share = (*created)->get();

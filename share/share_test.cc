@@ -114,7 +114,7 @@ TEST_F(ShareTest, BecomesGatedAndUngatedAsItsKindsChange) {
   auto attachment = share->Attach(curl.get());
   ASSERT_OK(attachment.status());
   EXPECT_OK(attachment->BeginTransfer().status());
-  ASSERT_OK(share->Enable(LockData::kConnect));
+  ASSERT_OK(share->Enable(LockData::kHsts));
   EXPECT_TRUE(share->gated());
   EXPECT_EQ(share->stats().gate.taken, 0u);
   EXPECT_THAT(attachment->BeginTransfer().status(),
@@ -122,28 +122,11 @@ TEST_F(ShareTest, BecomesGatedAndUngatedAsItsKindsChange) {
                        HasSubstr("Attachment::Perform()")));
   EXPECT_GT(share->stats().gate.taken, 0u);
   EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1) << "it did not move";
-  ASSERT_OK(share->Disable(LockData::kConnect));
+  ASSERT_OK(share->Disable(LockData::kHsts));
   EXPECT_FALSE(share->gated());
   EXPECT_OK(attachment->BeginTransfer().status());
   EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1) << "it did not move";
   EXPECT_OK(share->Close());
-}
-
-TEST_F(ShareTest, AUseOfAGatedShareNests) {
-  ShareOptions options;
-  options.concurrency = Concurrency::kGated;
-  const auto share = NewShare(options);
-  const CurlPtr a(curl_easy_init());
-  const CurlPtr b(curl_easy_init());
-  auto attachment_a = share->Attach(a.get());
-  auto attachment_b = share->Attach(b.get());
-  ASSERT_OK(attachment_a.status());
-  ASSERT_OK(attachment_b.status());
-  auto use_a = attachment_a->BeginUse();
-  ASSERT_OK(use_a.status());
-  EXPECT_OK(attachment_a->BeginUse().status());
-  EXPECT_OK(attachment_b->BeginUse().status());
-  EXPECT_OK(attachment_b->Detach());
 }
 
 // Two threads, each inside one gate and waiting for the other's, would wait for
@@ -277,102 +260,6 @@ TEST_F(ShareTest, AttachToAClosedShareNamesTheShare) {
   EXPECT_OK(other->Attach(curl.get()).status());
 }
 
-TEST_F(ShareTest, AttachOfNullIsInvalid) {
-  EXPECT_THAT(NewShare()->Attach(nullptr).status(),
-              StatusIs(absl::StatusCode::kInvalidArgument));
-}
-
-TEST_F(ShareTest, AttachTwiceNamesTheShareThatHasTheHandle) {
-  const auto share = NewShare();
-  const auto other = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  for (Share* s : {share.get(), other.get()}) {
-    EXPECT_THAT(s->Attach(curl.get()).status(),
-                StatusIs(absl::StatusCode::kAlreadyExists,
-                         HasSubstr(share->name() + " already")));
-  }
-  EXPECT_TRUE(attachment->attached());
-  EXPECT_EQ(share->attached(), 1u);
-  EXPECT_EQ(other->attached(), 0u);
-  ASSERT_OK(attachment->Detach());
-  EXPECT_OK(other->Attach(curl.get()).status());
-}
-
-TEST_F(ShareTest, DetachTwiceIsAnError) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  EXPECT_OK(attachment->Detach());
-  EXPECT_EQ(attachment->handle(), nullptr);
-  EXPECT_THAT(attachment->Detach(),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
-}
-
-TEST_F(ShareTest, DetachAfterTheShareClosedIsAnError) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  ASSERT_OK(share->Close());
-  EXPECT_THAT(attachment->Detach(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("not attached")));
-  EXPECT_EQ(attachment->handle(), curl.get());
-}
-
-TEST_F(ShareTest, AnAttachmentOfNothingAnswersEveryCall) {
-  Attachment attachment;
-  EXPECT_FALSE(attachment.attached());
-  EXPECT_FALSE(attachment.Cancel());
-  EXPECT_EQ(attachment.handle(), nullptr);
-  for (const absl::Status& status :
-       {attachment.Detach(), attachment.Perform(),
-        attachment.BeginUse().status(), attachment.BeginTransfer().status()}) {
-    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
-  }
-}
-
-TEST_F(ShareTest, AnAttachmentThatIsMovedKeepsTheHandleIn) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  Attachment moved = *std::move(attachment);
-  EXPECT_TRUE(moved.attached());
-  EXPECT_EQ(share->attached(), 1u);
-  // Assigning over it lets go of the handle.
-  moved = Attachment();
-  EXPECT_EQ(share->attached(), 0u);
-}
-
-// ---- Orders of destruction
-
-TEST_F(ShareTest, ShareGoesFirst) {
-  auto share = NewShare();
-  CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  share = nullptr;
-  EXPECT_FALSE(attachment->attached());
-  EXPECT_EQ(ShareHandle::live_count(), live_before_);
-  attachment = Attachment();
-  curl = nullptr;
-}
-
-TEST_F(ShareTest, AttachmentGoesFirst) {
-  auto share = NewShare();
-  CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  attachment = Attachment();
-  curl = nullptr;
-  EXPECT_EQ(share->attached(), 0u);
-  EXPECT_EQ(ShareHandle::live_count(), live_before_ + 1);
-}
-
 TEST_F(ShareTest, StrictShareThatGoesFirstLivesUntilTheLastHandleLeaves) {
   auto share = NewShare(Strict());
   const CurlPtr a(curl_easy_init());
@@ -390,22 +277,6 @@ TEST_F(ShareTest, StrictShareThatGoesFirstLivesUntilTheLastHandleLeaves) {
   attachment_b = Attachment();
   EXPECT_EQ(ShareHandle::live_count(), live_before_);
 }
-
-TEST_F(ShareTest, AUseThatOutlivesItsAttachmentEndsIt) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  {
-    auto use = attachment->BeginUse();
-    ASSERT_OK(use.status());
-    attachment = Attachment();
-    EXPECT_EQ(share->attached(), 1u) << "the handle was taken out in use";
-  }
-  EXPECT_EQ(share->attached(), 0u);
-}
-
-// ---- Enable, Disable
 
 TEST_F(ShareTest, EnablesAndDisablesWhenNothingIsAttached) {
   ShareOptions options;
@@ -488,59 +359,6 @@ TEST_F(ShareTest, EnableAndDisableOnAClosedShareFail) {
 
 // ---- Uses and transfers of raw handles
 
-TEST_F(ShareTest, UsesNest) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  auto outer = attachment->BeginUse();
-  ASSERT_OK(outer.status());
-  EXPECT_EQ(outer->handle(), curl.get());
-  EXPECT_OK(attachment->BeginUse().status());
-  EXPECT_THAT(attachment->Detach(),
-              StatusIs(absl::StatusCode::kFailedPrecondition,
-                       HasSubstr("in use on this thread")));
-  EXPECT_THAT(attachment->Perform(),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
-  EXPECT_TRUE(attachment->attached());
-}
-
-TEST_F(ShareTest, ATransferKeepsTheShareUntilItsEnd) {
-  auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  auto transfer = attachment->BeginTransfer();
-  ASSERT_OK(transfer.status());
-  EXPECT_THAT(share->Close(absl::Now() + absl::Milliseconds(1)),
-              StatusIs(absl::StatusCode::kDeadlineExceeded,
-                       HasSubstr("1 handle still in use")));
-  EXPECT_FALSE(share->closed());
-  EXPECT_TRUE(attachment->attached());
-  // From here on the share takes nothing new.
-  const CurlPtr other(curl_easy_init());
-  EXPECT_THAT(
-      share->Attach(other.get()).status(),
-      StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("is closing")));
-  EXPECT_THAT(share->Enable(DefaultLockData()),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
-  EXPECT_FALSE(transfer->cancelled());
-  EXPECT_THAT(share->CloseNow(absl::InfinitePast()),
-              StatusIs(absl::StatusCode::kDeadlineExceeded));
-  EXPECT_TRUE(transfer->cancelled());
-  // Not within a transfer of this very thread.
-  EXPECT_THAT(share->Close(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                       HasSubstr("without a deadline")));
-  EXPECT_THAT(transfer->End(CURLE_ABORTED_BY_CALLBACK),
-              StatusIs(absl::StatusCode::kCancelled));
-  EXPECT_THAT(transfer->End(CURLE_OK),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
-  // The last one out has freed the CURLSH.
-  EXPECT_TRUE(share->closed());
-  EXPECT_EQ(ShareHandle::live_count(), live_before_);
-  EXPECT_OK(share->Close());
-}
-
 // It would wait for itself.
 TEST_F(ShareTest, CloseWithinAUseOfTheSameThreadNeedsADeadline) {
   const auto share = NewShare();
@@ -577,26 +395,6 @@ TEST_F(ShareTest, ATransferThatStartsInAClosingShareRunsWithoutIt) {
   EXPECT_OK(idle_attachment->BeginTransfer().status());
   EXPECT_EQ(share->attached(), 1u);
 }
-
-TEST_F(ShareTest, CancelTellsWhetherThereWasATransfer) {
-  const auto share = NewShare();
-  const CurlPtr curl(curl_easy_init());
-  auto attachment = share->Attach(curl.get());
-  ASSERT_OK(attachment.status());
-  EXPECT_FALSE(attachment->Cancel());
-  {
-    auto transfer = attachment->BeginTransfer();
-    ASSERT_OK(transfer.status());
-    EXPECT_TRUE(attachment->Cancel());
-    EXPECT_TRUE(transfer->cancelled());
-  }
-  EXPECT_FALSE(attachment->Cancel());
-  auto next = attachment->BeginTransfer();
-  ASSERT_OK(next.status());
-  EXPECT_FALSE(next->cancelled()) << "an old Cancel hit a new transfer";
-}
-
-// ---- Printing
 
 TEST_F(ShareTest, Prints) {
   const auto share = NewShare();

@@ -476,6 +476,7 @@ Code Interpreter::Worker::Execute(const Op& op) {
     case OpKind::kEnable:
     case OpKind::kDisable:
     case OpKind::kClose:
+    case OpKind::kCloseIdle:
       return UseShare(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
@@ -515,6 +516,9 @@ Code Interpreter::Worker::UseShare(const Op& op) {
       return share->Enable(KindsOfVariant(op.variant)).code();
     case OpKind::kDisable:
       return share->Disable(KindsOfVariant(op.variant)).code();
+    case OpKind::kCloseIdle:
+      (void)share->CloseIdleConnections();
+      return Code::kOk;
     case OpKind::kClose: {
       const absl::Time deadline = HasDeadline(op.variant)
                                       ? absl::InfinitePast()

@@ -30,12 +30,13 @@ struct KindRow {
 
 // Weighted so that shares are mostly there and handles mostly attached, and so
 // that frames end about as often as they begin.
-constexpr std::array<KindRow, 20> kKinds = {{
-    {OpKind::kCreateShare, "create_share", 7},
+constexpr std::array<KindRow, 21> kKinds = {{
+    {OpKind::kCreateShare, "create_share", 6},
     {OpKind::kDestroyShare, "destroy_share", 2},
     {OpKind::kEnable, "enable", 2},
     {OpKind::kDisable, "disable", 2},
     {OpKind::kClose, "close", 4},
+    {OpKind::kCloseIdle, "close_idle", 1},
     {OpKind::kCreateHandle, "create_handle", 3},
     {OpKind::kDestroyHandle, "destroy_handle", 2},
     {OpKind::kAttach, "attach", 10},

@@ -33,6 +33,7 @@ enum class OpKind : uint8_t {
   kEnable,
   kDisable,
   kClose,
+  kCloseIdle,  // Share::CloseIdleConnections
   kCreateHandle,
   kDestroyHandle,
   kAttach,

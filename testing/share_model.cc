@@ -102,6 +102,8 @@ ShareModel::Prediction ShareModel::Do(const Op& op) {
       return ChangeKinds(op);
     case OpKind::kClose:
       return Close(op);
+    case OpKind::kCloseIdle:
+      return CloseIdle(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
     case OpKind::kBeginUse:
@@ -225,6 +227,24 @@ ShareModel::Prediction ShareModel::ChangeKinds(const Op& op) {
   ++share.generation;
   share.gated = NeedsGate(wanted, share.concurrency);
   share.ever_gated = share.ever_gated || share.gated;
+  return Returns(kOk);
+}
+
+ShareModel::Prediction ShareModel::CloseIdle(const Op& op) {
+  const int id = slot_share_[op.share];
+  if (id < 0) return Skip();
+  if (!shares_[id].ever_gated) return Returns(kOk);
+  switch (EnterGate(op.thread, id)) {
+    case Entry::kBlocks:
+      return Skip();
+    case Entry::kRefused:  // It closes what it can without.
+      break;
+    case Entry::kEntered:
+    case Entry::kNested:
+      LeaveGate(op.thread, id);
+      FinishIfEmpty(id);
+      break;
+  }
   return Returns(kOk);
 }
 

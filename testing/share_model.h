@@ -155,6 +155,7 @@ class ShareModel {
   Prediction CreateShare(const Op& op);
   Prediction DestroyShare(const Op& op);
   Prediction ChangeKinds(const Op& op);
+  Prediction CloseIdle(const Op& op);
   Prediction Close(const Op& op);
   Prediction CreateHandle(const Op& op);
   Prediction DestroyHandle(const Op& op);

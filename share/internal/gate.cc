@@ -16,12 +16,15 @@ using Clock = std::chrono::steady_clock;
 
 // On the stack of the thread that waits.
 struct Gate::Waiter : ListNode {
+  explicit Waiter(const void* waits_for) : who(waits_for) {}
+  const void* const who;
+  bool cancelled = false;
   const Clock::time_point since = Clock::now();
   bool handed_over = false;
   absl::CondVar woken;
 };
 
-bool Gate::Enter(absl::Time deadline) {
+bool Gate::Enter(absl::Time deadline, const void* who) {
   if (OwnedByThisThread()) {
     ++depth_;
     return true;
@@ -30,11 +33,11 @@ bool Gate::Enter(absl::Time deadline) {
     absl::MutexLock lock(&mu_);
     if (held_) {
       if (deadline == absl::InfinitePast()) return false;
-      Waiter self;
+      Waiter self(who);
       self.InsertBefore(&waiters_);
       bool expired = false;
       while (held_ && !self.handed_over) {
-        if (expired) {
+        if (expired || self.cancelled) {
           self.Remove();
           return false;
         }
@@ -70,6 +73,19 @@ void Gate::Leave() {
     held_ = true;
   }
   first->woken.Signal();
+}
+
+bool Gate::CancelWaits(const void* who) {
+  absl::MutexLock lock(&mu_);
+  bool found = false;
+  for (ListNode* node = waiters_.next; node != &waiters_; node = node->next) {
+    auto* const waiter = static_cast<Waiter*>(node);
+    if (waiter->who != who) continue;
+    found = true;
+    waiter->cancelled = true;
+    waiter->woken.Signal();
+  }
+  return found;
 }
 
 KindLockStats Gate::stats() const {

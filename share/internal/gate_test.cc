@@ -51,6 +51,24 @@ TEST(Gate, Nests) {
   EXPECT_EQ(gate.stats().taken, 1u);
 }
 
+TEST(Gate, AWaitCanBeCancelled) {
+  Gate gate;
+  int a = 0;
+  int b = 0;
+  EXPECT_FALSE(gate.CancelWaits(&a)) << "nobody waits";
+  ASSERT_TRUE(gate.Enter());
+  std::thread cancelled(
+      [&] { EXPECT_FALSE(gate.Enter(absl::InfiniteFuture(), &a)); });
+  std::thread other([&] {
+    EXPECT_TRUE(gate.Enter(absl::InfiniteFuture(), &b));
+    gate.Leave();
+  });
+  while (!gate.CancelWaits(&a)) std::this_thread::yield();
+  cancelled.join();
+  gate.Leave();
+  other.join();
+}
+
 TEST(Gate, GivesUpAtTheDeadline) {
   Gate gate;
   ASSERT_TRUE(gate.Enter());

@@ -35,8 +35,13 @@
 #include "absl/base/attributes.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/list_node.h"
+#include "curlshare/share/internal/multi_handle.h"
+#include "curlshare/share/internal/origin.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -47,7 +52,7 @@ namespace curlshare::internal {
 
 // Safe for concurrent use as the table above says. Always owned by RefPtrs: a
 // close, and a transfer, keep it alive while they need it.
-class Handle : public ListNode, public RefCounted {
+class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
  public:
   enum class Mode : uint8_t {
     kIdle,
@@ -79,7 +84,8 @@ class Handle : public ListNode, public RefCounted {
   // A whole transfer, on a multi handle of this handle's own.
   absl::Status Perform() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Ends the transfer under way, if there is one: true then.
+  // Ends the transfer under way, or its wait for the gate, if there is one:
+  // true then.
   bool Cancel() ABSL_LOCKS_EXCLUDED(mu_);
   // For progress callbacks. Lock-free.
   bool cancelled() const {
@@ -113,10 +119,8 @@ class Handle : public ListNode, public RefCounted {
   // The transfer itself, once entered.
   absl::Status Drive() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Sets what the shared kinds ask of the handle: the cookie engine on, and
-  // CURLOPT_PIPEWAIT off. That would wait for a connection which another handle
-  // is opening, and of which only that one's multi handle would hear: for ever
-  // (seen on 7.88.1 and 8.14.1). After attaching, and after curl_easy_reset.
+  // Sets what the shared kinds ask of the handle: the cookie engine on. After
+  // attaching, and after curl_easy_reset.
   absl::Status PrepareForKinds() ABSL_LOCKS_EXCLUDED(mu_);
   // libcurl puts the addresses of CURLOPT_RESOLVE into the DNS cache once, at
   // the first transfer: with another share, or none, they have to be given
@@ -128,8 +132,34 @@ class Handle : public ListNode, public RefCounted {
   // What the handle's options say, which cannot be read: of a raw handle,
   // libcurl's defaults (DEFAULT_CONNCACHE_SIZE).
   static constexpr long kDefaultMaxConnects = 5;
+  // Of a multi handle without a pool.
   virtual long max_connects() const { return kDefaultMaxConnects; }
   virtual bool quick_exit() const { return false; }
+  // CURLOPT_URL; null: not known.
+  virtual const char* url() const { return nullptr; }
+  // CURLOPT_TIMEOUT_MS; 0: none, or not known.
+  virtual long timeout_ms() const { return 0; }
+  // Whether it has options of which libcurl cannot tell connections apart, or
+  // which a connection keeps: such a handle has connections of its own.
+  virtual bool wants_own_connections() const { return false; }
+  // What else a handle must have in common with those whose connections it
+  // uses, as libcurl does not compare it.
+  virtual absl::string_view partition() const { return ""; }
+  // Whether it can let go of its connections at any time, without touching what
+  // is its owner's: then others may take them over while it is idle. Keeps what
+  // the owner may still ask for, first; false where it could not.
+  virtual bool CanLetGoLater() const { return false; }
+  virtual bool SaveAnswers() { return true; }
+  // Otherwise: whether it is to let go at the end of each transfer.
+  virtual bool LetsGoAtOnce() const { return true; }
+  // Whether it might authenticate by what belongs to the connection (Digest,
+  // NTLM, Negotiate).
+  virtual bool MayAuthenticateConnections() const { return true; }
+  // To be called where what CanLetGoLater says has changed.
+  void UpdateMayLend() ABSL_LOCKS_EXCLUDED(mu_);
+  // Around LetGoOfConnections.
+  virtual void BeforeLettingGo() {}
+  virtual void AfterLettingGo() {}
   // Turns the cookie engine on. libcurl keeps a list of what this option was
   // given: who knows that it is on already, does nothing.
   virtual CURLcode TurnCookiesOn();
@@ -145,17 +175,17 @@ class Handle : public ListNode, public RefCounted {
   enum class Cancelled : uint8_t { kNo, kByCaller, kByClose };
 
   enum class Admission : uint8_t {
-    kNested,       // the caller is the holder already
-    kHolder,       // it is now; and inside the gate where that is needed
-    kStaleHolder,  // so too, but its share has changed or is closing
-    kBusy,         // another thread transfers
-    kForeignGate,  // it would have to wait inside another share's gate
+    kNested,   // the caller is the holder already
+    kHolder,   // it is now; and inside the gate where that is needed
+    kBusy,     // another thread transfers
+    kRefused,  // it would have to wait inside another share's gate, or its wait
+               // for the gate was cancelled
   };
 
   // Makes the caller the holder if that can be. `refusal` tells of
-  // kForeignGate. `release` asks for a release, which cannot fail: it happens
-  // here, or when the use or transfer in progress ends; kForeignGate is then
-  // only where the gate is occupied.
+  // kRefused. `release` asks for a release, which cannot fail: it happens here,
+  // or when the use or transfer in progress ends; kRefused is then only where
+  // the gate is occupied.
   Admission Admit(Mode mode, bool release, absl::Status& refusal)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Where somebody has to be waited for, or a gate to be entered.
@@ -169,14 +199,22 @@ class Handle : public ListNode, public RefCounted {
     const bool moves = mode == Mode::kTransfer && IsStale();
     return gated_ || (moves && share_->may_be_gated()) ? share_.get() : nullptr;
   }
+  // The same, for the holder.
+  bool HolderIsStale() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return share_ != nullptr && share_->epoch() != epoch_;
+  }
   bool IsStale() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return share_ != nullptr && share_->epoch() != epoch_;
   }
+  static absl::Status LockHeldError();
   absl::Status AlreadyAttached() const ABSL_LOCKS_EXCLUDED(mu_);
   void Defer();
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseAllDeferred();
-  void DropMulti() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Has who waits for its turn, at the gate or at the pool's limits, look; true
+  // where there is a transfer, or one that waits for the gate.
+  bool WakeCancelled(ShareCore* share, bool in_transfer)
+      ABSL_LOCKS_EXCLUDED(mu_);
   void CancelLocked(Cancelled by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool IsFree() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return holder_ == nullptr || mode_ == Mode::kTransfer;
@@ -191,18 +229,9 @@ class Handle : public ListNode, public RefCounted {
   absl::Status PrepareTransfer() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MoveToNewest(ShareCore& share) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
+  // The same by its owner: a raw handle leaves its connections to the share.
+  absl::Status LeaveForGood() ABSL_LOCKS_EXCLUDED(mu_);
   CURLcode SetShare(CURLSH* share);
-  // From libcurl 8.21 on, a handle and the connections that it has opened count
-  // references to one record of the peer (struct Curl_peer), not atomically. A
-  // handle that leaves a share of connections, which stay there for others to
-  // use and to close, has to let go of its own while it is still inside the
-  // gate: its next transfer, or curl_easy_cleanup, will not be. So does its
-  // multi handle. This costs a CURL* its CURLOPT_RESOLVE, which an Easy gives
-  // again.
-  void LeaveConnections() ABSL_LOCKS_EXCLUDED(mu_);
-  // A transfer that its options end before it begins; what it ended with.
-  CURLcode FailTransfer(CURLM* multi);
-  bool HasPeers() const ABSL_LOCKS_EXCLUDED(mu_);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
   // For a CURL* that stays attached until its owner cleans it up, at a time
@@ -215,8 +244,47 @@ class Handle : public ListNode, public RefCounted {
   // says that a release has been asked for.
   ABSL_ATTRIBUTE_NOINLINE void LeaveSlowly(bool release)
       ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status GetMulti(CURLM** multi) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status ApplyMaxConnects(CURLM* multi) ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Its share, without counting a reference: the holder alone changes it.
+  ShareCore* HolderShare() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return share_.get();
+  }
+  MultiHandle* HolderMulti() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return multi_;
+  }
+  void SetMulti(MultiHandle* multi) ABSL_LOCKS_EXCLUDED(mu_);
+  // The same for another one than before.
+  void ChangeMulti(MultiHandle* multi) ABSL_LOCKS_EXCLUDED(mu_);
+  // Takes the multi handle out of its hands, for whom it is given to.
+  std::unique_ptr<MultiHandle> TakeMulti() ABSL_LOCKS_EXCLUDED(mu_);
+  // Sees that it keeps a multi handle for a transfer to `key`, with `pool` if
+  // there is one. The one that it kept before, if it is to be given back once
+  // the transfer has begun, is in `previous`.
+  absl::Status ObtainMulti(ConnectionPool* pool, OriginKey key,
+                           std::unique_ptr<MultiHandle>& previous)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether the pool has to be asked: not where the one it keeps will do.
+  bool NeedsOther(ConnectionPool& pool, OriginKey key) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status RunOn(ConnectionPool* pool, OriginKey key)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // What becomes of the multi handle after a transfer.
+  void KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
+                      bool alive) ABSL_LOCKS_EXCLUDED(mu_);
+  bool StartsWithHttp() const;
+  bool MayLend() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Where it leaves the pool: what it keeps stays its own.
+  void LeavePool() ABSL_LOCKS_EXCLUDED(mu_);
+  OriginKey CurrentOrigin() const;
+
+  // ConnectionKeeper.
+  bool TryHold(Purpose purpose) final ABSL_LOCKS_EXCLUDED(mu_);
+  bool CanHold() const final ABSL_LOCKS_EXCLUDED(mu_);
+  bool IsHeld() const final ABSL_LOCKS_EXCLUDED(mu_);
+  bool LetGo() final ABSL_LOCKS_EXCLUDED(mu_);
+  void Surrender() final ABSL_LOCKS_EXCLUDED(mu_);
+  void EndHold() final ABSL_LOCKS_EXCLUDED(mu_);
 
   friend RefPtr<Handle> EnterAttached(Handle*);
   friend void LeaveAttached(Handle*);
@@ -225,7 +293,7 @@ class Handle : public ListNode, public RefCounted {
   std::atomic<Cancelled> cancelled_{Cancelled::kNo};
   Mode mode_ ABSL_GUARDED_BY(mu_) = Mode::kIdle;
   bool release_requested_ ABSL_GUARDED_BY(mu_) = false;
-  bool gated_ ABSL_GUARDED_BY(mu_) = false;  // `generation_` is
+  bool gated_ ABSL_GUARDED_BY(mu_) = false;  // as `generation_`, for others
 
  protected:
   CURL* curl_;  // the holder's
@@ -236,11 +304,13 @@ class Handle : public ListNode, public RefCounted {
   // The following are written by the holder, under `mu_` so that others may
   // look.
   RefPtr<ShareCore> share_ ABSL_GUARDED_BY(mu_);
-  CURLM* multi_ ABSL_GUARDED_BY(mu_) = nullptr;
-  uint64_t epoch_ ABSL_GUARDED_BY(mu_) = 0;  // of `generation_`
+  MultiHandle* multi_ ABSL_GUARDED_BY(mu_) = nullptr;  // owned
+  uint64_t epoch_ ABSL_GUARDED_BY(mu_) = 0;            // of `generation_`
   int depth_ ABSL_GUARDED_BY(mu_) = 0;
+  // While idle, others may take over what it keeps.
+  bool may_lend_ ABSL_GUARDED_BY(mu_) = false;
   // The holder's alone.
-  int applied_max_connects_ = -1;  // what the multi handle has
+  bool keeps_credentials_ = false;  // see connection_references.h
   std::shared_ptr<const ShareHandle>
       generation_;          // what `curl_` is attached to
   RefPtr<ShareCore> gate_;  // what Admit has entered; null if none

@@ -35,16 +35,18 @@ const char* Handles(size_t count) {
 }  // namespace
 
 ShareCore::ShareCore(Share* facade, bool detach_on_close,
-                     Concurrency concurrency, std::shared_ptr<KindLocks> locks,
+                     Concurrency concurrency,
+                     const ConnectionOptions& connections,
+                     std::shared_ptr<KindLocks> locks,
                      std::shared_ptr<const ShareHandle> first)
     : id_(last_id.fetch_add(1, std::memory_order_relaxed) + 1),
       detach_on_close_(detach_on_close),
       concurrency_(concurrency),
       locks_(std::move(locks)),
-      may_be_gated_(NeedsGate(first->kinds(), concurrency)),
+      may_be_gated_(first->gated()),
+      pool_(connections),
       facade_(facade),
-      current_(std::move(first)),
-      current_gated_(may_be_gated()) {}
+      current_(std::move(first)) {}
 
 std::string ShareCore::name() const { return absl::StrCat("share #", id_); }
 
@@ -67,7 +69,7 @@ absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   handle->InsertBefore(&unvisited_);
   ++attached_;
-  return Generation{current_, current_gated_, epoch()};
+  return Generation{current_, epoch()};
 }
 
 void ShareCore::Unlink(Handle* handle) {
@@ -83,13 +85,13 @@ void ShareCore::Unlink(Handle* handle) {
 
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
-  return Generation{current_, current_gated_, epoch()};
+  return Generation{current_, epoch()};
 }
 
 bool ShareCore::gated() const {
   if (!may_be_gated()) return false;
   absl::MutexLock lock(&mu_);
-  return current_ != nullptr && current_gated_;
+  return current_ != nullptr && current_->gated();
 }
 
 bool ShareCore::MustNotWaitForGate() const {
@@ -97,7 +99,7 @@ bool ShareCore::MustNotWaitForGate() const {
          (GetThisThread().gates_held > 0 || KindLocks::ThisThreadHoldsAny());
 }
 
-absl::Status ShareCore::EnterGate() {
+absl::Status ShareCore::EnterGate(const void* who) {
   if (MustNotWaitForGate()) {
     return Error(
         absl::StatusCode::kFailedPrecondition,
@@ -105,8 +107,11 @@ absl::Status ShareCore::EnterGate() {
         "share's lock: to wait here for the gate of share #",
         id_, " could be to wait for each other");
   }
-  gate_.Enter();
-  return absl::OkStatus();
+  if (gate_.Enter(absl::InfiniteFuture(), who)) return absl::OkStatus();
+  return Error(absl::StatusCode::kCancelled,
+               "the transfer was ended by Cancel() or Share::CloseNow() while "
+               "it waited for the gate of share #",
+               id_);
 }
 
 void ShareCore::LeaveGate() {
@@ -195,6 +200,7 @@ void ShareCore::Finish(std::shared_ptr<const ShareHandle> last) {
   // All handles have left, so that this is the last reference. What libcurl
   // calls back meanwhile (CURLOPT_CLOSESOCKETFUNCTION) must not wait for this.
   ++GetThisThread().handles_held;
+  pool_.Shut();
   last.reset();
   --GetThisThread().handles_held;
   absl::MutexLock lock(&mu_);
@@ -232,6 +238,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     BeginClosing(cancel);
   }
   VisitThroughGate(deadline);
+  pool_.Shut();
   FinishIfEmpty();
   Handle::ReleaseDeferred();
   absl::MutexLock lock(&mu_);
@@ -261,6 +268,7 @@ void ShareCore::Abandon() {
   // this very thread. The handles then leave at their next boundary.
   if (detach_on_close_ && !KindLocks::ThisThreadHoldsAny()) {
     VisitThroughGate(absl::InfinitePast());
+    pool_.Shut();
   }
   FinishIfEmpty();
   Handle::ReleaseDeferred();
@@ -284,16 +292,20 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
   const LockDataSet wanted = (kinds | add) - remove;
   if (wanted == kinds) return absl::OkStatus();
   absl::StatusOr<std::shared_ptr<const ShareHandle>> fresh =
-      ShareHandle::Create(wanted, locks_);
+      ShareHandle::Create(wanted, NeedsGate(wanted, concurrency_), locks_);
   if (!fresh.ok()) return fresh.status();
   old = *std::move(fresh);
-  const bool gated = NeedsGate(wanted, concurrency_);
+  // Those of handles that have yet to move go as they come back.
+  if (wanted.Contains(LockData::kConnect)) {
+    pool_.Open();
+  } else {
+    pool_.Shut();
+  }
   absl::MutexLock lock(&mu_);
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   std::swap(old, current_);
-  current_gated_ = gated;
   // Before the epoch, which sends the handles here.
-  if (gated) may_be_gated_.store(true, std::memory_order_release);
+  if (current_->gated()) may_be_gated_.store(true, std::memory_order_release);
   epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
   return absl::OkStatus();
 }
@@ -301,6 +313,16 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
 LockDataSet ShareCore::kinds() const {
   absl::MutexLock lock(&mu_);
   return current_ == nullptr ? LockDataSet() : current_->kinds();
+}
+
+size_t ShareCore::CloseIdleConnections(absl::Duration older_than) {
+  // What the handles of a gated generation keep is closed inside the gate.
+  // Where it must not be waited for, theirs stay.
+  const bool in_gate = may_be_gated() && EnterGate().ok();
+  const size_t closed =
+      KindLocks::ThisThreadHoldsAny() ? 0 : pool_.CloseIdle(older_than);
+  if (in_gate) LeaveGate();
+  return closed;
 }
 
 size_t ShareCore::attached() const {

@@ -31,6 +31,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "curlshare/share/connection_options.h"
+#include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/list_node.h"
 #include "curlshare/share/internal/ref_counted.h"
@@ -50,7 +52,6 @@ class Handle;
 // A CURLSH and the epoch that it belongs to.
 struct Generation {
   std::shared_ptr<const ShareHandle> handle;
-  bool gated = false;
   uint64_t epoch = 0;
 };
 
@@ -60,6 +61,7 @@ class ShareCore final : public RefCounted {
  public:
   // `facade` is what Easy::share() answers while that object lives.
   ShareCore(Share* facade, bool detach_on_close, Concurrency concurrency,
+            const ConnectionOptions& connections,
             std::shared_ptr<KindLocks> locks,
             std::shared_ptr<const ShareHandle> first);
   ShareCore(const ShareCore&) = delete;
@@ -79,10 +81,18 @@ class ShareCore final : public RefCounted {
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Of the generations that share connections.
+  ConnectionPool& pool() { return pool_; }
+  // See Share.
+  size_t CloseIdleConnections(absl::Duration older_than)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   // The gate. Enter nests; it is kFailedPrecondition where the thread is inside
   // another share's gate or under a kind lock, since two threads could then
   // wait for each other.
-  absl::Status EnterGate();
+  // The wait for `who`, if not null, ends with kCancelled by CancelGateWaits.
+  absl::Status EnterGate(const void* who = nullptr);
+  bool CancelGateWaits(const void* who) { return gate_.CancelWaits(who); }
   // Without waiting; true if inside. In any state of the thread.
   bool TryEnterGate() { return gate_.Enter(absl::InfinitePast()); }
   // Ends the newest Enter. Whoever leaves the gate of a share that is closing
@@ -148,6 +158,7 @@ class ShareCore final : public RefCounted {
   const std::shared_ptr<KindLocks> locks_;
   std::atomic<bool> may_be_gated_;
   Gate gate_;
+  ConnectionPool pool_;
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};
@@ -165,7 +176,6 @@ class ShareCore final : public RefCounted {
   ListNode unvisited_ ABSL_GUARDED_BY(mu_);  // all, until a close begins
   ListNode visited_ ABSL_GUARDED_BY(mu_);    // seen by the close under way
   std::shared_ptr<const ShareHandle> current_ ABSL_GUARDED_BY(mu_);
-  bool current_gated_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace internal

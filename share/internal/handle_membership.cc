@@ -1,0 +1,201 @@
+// How a Handle comes into a share, moves from one of its generations to the
+// next, and leaves it.
+#include <curl/curl.h>
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/connection_references.h"
+#include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/multi_handle.h"
+#include "curlshare/share/internal/ref_counted.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/kind_locks.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share_handle.h"
+
+namespace curlshare::internal {
+
+absl::Status Handle::AlreadyAttached() const {
+  const RefPtr<ShareCore> share = this->share();
+  if (share == nullptr) {
+    // It is on its way in or out, on another thread.
+    return Error(absl::StatusCode::kAlreadyExists,
+                 "the handle is attached to another share already; detach it "
+                 "first");
+  }
+  return Error(absl::StatusCode::kAlreadyExists,
+               "the handle is attached to share #", share->id(),
+               " already; detach it first");
+}
+
+absl::Status Handle::PrepareTransfer() {
+  const RefPtr<ShareCore> share = this->share();
+  return ShareCore::IsClosing(share->epoch()) ? DetachNow()
+                                              : MoveToNewest(*share);
+}
+
+absl::Status Handle::MoveToNewest(ShareCore& share) {
+  Generation newest = share.Newest();
+  // A close came in between: it will find this handle in transfer.
+  if (newest.handle == nullptr) return absl::OkStatus();
+  // The newest has just become gated: the next transfer moves there.
+  if (newest.handle->gated() && gate_ == nullptr) return absl::OkStatus();
+  const CURLcode code = SetShare(newest.handle->get());
+  if (code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  }
+  if (!newest.handle->kinds().Contains(LockData::kConnect)) LeavePool();
+  // The old one may be freed here, with no mutex held.
+  generation_ = std::move(newest.handle);
+  {
+    absl::MutexLock lock(&mu_);
+    gated_ = generation_->gated();
+  }
+  absl::Status status = PrepareForKinds();
+  if (!status.ok()) return status;
+  // Only now: otherwise the next transfer comes here again.
+  absl::MutexLock lock(&mu_);
+  epoch_ = newest.epoch;
+  return status;
+}
+
+absl::Status Handle::PrepareForKinds() {
+  if (Shares(LockData::kCookie)) {
+    const CURLcode code = TurnCookiesOn();
+    if (code != CURLE_OK) {
+      return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIEFILE)");
+    }
+  }
+  return absl::OkStatus();
+}
+
+CURLcode Handle::SetShare(CURLSH* share) {
+  const CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, share);
+  if (code == CURLE_OK) ReloadResolve();
+  return code;
+}
+
+CURLcode Handle::TurnCookiesOn() {
+  return curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
+}
+
+bool Handle::Shares(LockData kind) const {
+  return generation_ != nullptr && generation_->kinds().Contains(kind);
+}
+
+absl::Status Handle::Attach(const RefPtr<ShareCore>& share) {
+  if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
+  // Before anything that may be refused. One of no owner's is attached but
+  // once, as soon as it is made.
+  if (OwnsCurl() && this->share() != nullptr) return AlreadyAttached();
+  absl::Status status;
+  bool try_again = true;
+  while (try_again) {
+    // The gate comes before the handle; see above.
+    const bool gated = share->gated();
+    if (gated) {
+      status = share->EnterGate();
+      if (!status.ok()) return status;
+    }
+    status = AttachInGate(share, gated, &try_again);
+    if (gated) share->LeaveGate();
+    ReleaseDeferred();
+  }
+  return status;
+}
+
+absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
+                                  bool* try_again) {
+  *try_again = false;
+  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
+  if (const RefPtr<Handle> other = EnterAttached(this); other != nullptr) {
+    Leave();
+    return other->AlreadyAttached();
+  }
+  absl::StatusOr<Generation> generation = share->Link(this);
+  if (!generation.ok()) {
+    LeaveAttached(this);
+    Leave();
+    return generation.status();
+  }
+  if (generation->handle->gated() && !in_gate) {
+    // It has become gated since the caller looked.
+    *try_again = true;
+    generation->handle.reset();
+    LeaveAttached(this);
+    share->Unlink(this);
+    Leave();
+    return absl::OkStatus();
+  }
+  {
+    absl::MutexLock lock(&mu_);
+    share_ = share;
+    epoch_ = generation->epoch;
+    gated_ = generation->handle->gated();
+  }
+  const CURLcode code = SetShare(generation->handle->get());
+  absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  if (status.ok()) {
+    generation_ = std::move(generation->handle);
+    status = PrepareForKinds();
+    // What was just attached can be detached.
+    if (!status.ok()) DetachNow().IgnoreError();
+  } else {
+    generation->handle.reset();
+    LeaveShare();
+  }
+  Leave();
+  return status;
+}
+
+absl::Status Handle::Detach() {
+  if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
+  absl::Status status = share() == nullptr
+                            ? Error(absl::StatusCode::kFailedPrecondition,
+                                    "the handle is not attached to a share")
+                            : LeaveForGood();
+  Leave();
+  return status;
+}
+
+absl::Status Handle::LeaveForGood() {
+  // An Easy goes on transferring, with the connections that it keeps.
+  MultiHandle* const multi = HolderMulti();
+  if (!OwnsCurl() && multi != nullptr && multi->pooled &&
+      ConnectionReferences() == References::kNone) {
+    HolderShare()->pool().GiveBack(TakeMulti());
+  }
+  return DetachNow();
+}
+
+absl::Status Handle::DetachNow() {
+  const CURLcode code = SetShare(nullptr);
+  if (code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
+  }
+  LeaveShare();
+  return absl::OkStatus();
+}
+
+void Handle::LeaveShare() {
+  LeavePool();
+  LeaveAttached(this);
+  generation_.reset();
+  RefPtr<ShareCore> share;
+  {
+    absl::MutexLock lock(&mu_);
+    share = std::move(share_);
+    gated_ = false;
+  }
+  share->Unlink(this);
+}
+
+}  // namespace curlshare::internal

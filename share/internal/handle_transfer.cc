@@ -1,0 +1,408 @@
+// What a Handle does for a transfer: obtains a multi handle with connections,
+// runs the transfer on it, and keeps it or gives it back.
+//
+// A handle keeps its multi handle between transfers, so that the next one to
+// the same origin touches nothing that is shared. The pool may have it taken
+// over meanwhile (TryHold, LetGo, Surrender, EndHold), as a close visits a
+// handle: without waiting, and only while it is idle.
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <memory>
+#include <utility>
+
+#include "absl/base/optimization.h"
+#include "absl/cleanup/cleanup.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/connection_references.h"
+#include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/multi_handle.h"
+#include "curlshare/share/internal/origin.h"
+#include "curlshare/share/internal/ref_counted.h"
+#include "curlshare/share/internal/share_core.h"
+#include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/internal/transfer.h"
+#include "curlshare/share/lock_data.h"
+
+namespace curlshare::internal {
+namespace {
+
+// Whether a transfer that ended so casts doubt on the other connections to
+// where it went: the host may have gone, or the way to it.
+bool CastsDoubt(CURLcode code) {
+  switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+      return true;
+    default:
+      return false;
+  }
+}
+
+long GetLong(CURL* curl, CURLINFO info) {
+  long value = 0;
+  return curl_easy_getinfo(curl, info, &value) == CURLE_OK ? value : 0;
+}
+
+const char* GetText(CURL* curl, CURLINFO info) {
+  const char* value = nullptr;
+  return curl_easy_getinfo(curl, info, &value) == CURLE_OK ? value : nullptr;
+}
+
+}  // namespace
+
+// ---- What it keeps
+
+void Handle::SetMulti(MultiHandle* multi) {
+  absl::MutexLock lock(&mu_);
+  multi_ = multi;
+}
+
+void Handle::ChangeMulti(MultiHandle* multi) {
+  SetMulti(multi);
+  // Where DNS answers are not shared, the cache is the multi handle's.
+  if (!Shares(LockData::kDns)) ReloadResolve();
+}
+
+std::unique_ptr<MultiHandle> Handle::TakeMulti() {
+  absl::MutexLock lock(&mu_);
+  return std::unique_ptr<MultiHandle>(std::exchange(multi_, nullptr));
+}
+
+void Handle::LeavePool() {
+  MultiHandle* const multi = HolderMulti();
+  if (multi != nullptr && multi->pooled) HolderShare()->pool().Remove(multi);
+}
+
+OriginKey Handle::CurrentOrigin() const {
+  const char* url = this->url();
+  // Of a raw handle: the URL that was set or, where none was set since, where
+  // the transfer before ended.
+  if (url == nullptr) url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+  if (url == nullptr) return 0;
+  MultiHandle* const multi = HolderMulti();
+  if (multi == nullptr) return OriginOf(url);
+  // Texts of one size are compared: the end of the URL is not looked for.
+  const size_t known = multi->origin_size;
+  if (ABSL_PREDICT_TRUE(known > 0 &&
+                        std::strncmp(url, multi->origin_text.data(), known) ==
+                            0 &&
+                        std::strchr("/?#", url[known]) != nullptr)) {
+    return multi->origin_key;
+  }
+  const absl::string_view text = url;
+  multi->origin_key = OriginOf(text);
+  multi->origin_size = OriginSize(text);
+  if (multi->origin_size > multi->origin_text.size()) multi->origin_size = 0;
+  std::copy_n(url, multi->origin_size, multi->origin_text.begin());
+  return multi->origin_key;
+}
+
+bool Handle::TryHold(Purpose purpose) {
+  absl::MutexLock lock(&mu_);
+  if (holder_ != nullptr || (gated_ && !share_->InGate())) return false;
+  if (purpose == Purpose::kLend && !may_lend_) return false;
+  BecomeHolder(Mode::kChange);
+  RefPtr<Handle>(this).Disown();  // for EndHold
+  return true;
+}
+
+bool Handle::CanHold() const {
+  absl::MutexLock lock(&mu_);
+  return holder_ == nullptr && (!gated_ || share_->InGate());
+}
+
+bool Handle::IsHeld() const {
+  absl::MutexLock lock(&mu_);
+  return holder_ != nullptr;
+}
+
+bool Handle::LetGo() {
+  if (ConnectionReferences() == References::kNone) return true;
+  bool let_go = false;
+  const bool saved = SaveAnswers();
+  if (saved) {
+    BeforeLettingGo();
+    let_go = LetGoOfConnections(curl_, HolderMulti()->get(), OwnsCurl());
+    AfterLettingGo();
+  }
+  if (let_go) return true;
+  {
+    absl::MutexLock lock(&mu_);
+    may_lend_ = false;
+  }
+  // It may be in the multi handle still.
+  if (saved) {
+    HolderShare()->pool().Close(TakeMulti(), ConnectionPool::Reason::kNone);
+  }
+  return false;
+}
+
+void Handle::Surrender() { SetMulti(nullptr); }
+
+void Handle::EndHold() {
+  const RefPtr<Handle> self = RefPtr<Handle>::Adopt(this);
+  Leave();
+}
+
+// ---- Before a transfer
+
+bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
+  MultiHandle* const own = HolderMulti();
+  if (own == nullptr) return true;
+  if (!own->pooled) {
+    // From a time without this pool. From 8.21 on nobody knows what the handle
+    // counts together with its connections.
+    if (own->tainted || own->partition != partition() ||
+        ConnectionReferences() != References::kNone) {
+      TakeMulti().reset();
+      return true;
+    }
+    pool.Add(own, this);
+  }
+  const int64_t now = CoarseNow();
+  if (ABSL_PREDICT_TRUE(pool.Fits(*own, key, now) &&
+                        own->partition == partition())) {
+    return false;
+  }
+  const ConnectionPool::Reason reason = pool.WhyTooOld(*own, key, now);
+  if (reason != ConnectionPool::Reason::kNone) {
+    pool.Close(TakeMulti(), reason);
+    return true;
+  }
+  return !keeps_credentials_ && ConnectionReferences() != References::kUnknown;
+}
+
+absl::Status Handle::ObtainMulti(ConnectionPool* pool, OriginKey key,
+                                 std::unique_ptr<MultiHandle>& previous) {
+  if (pool == nullptr) return ObtainOwnMulti(previous);
+  if (!NeedsOther(*pool, key)) return absl::OkStatus();
+  MultiHandle* own = HolderMulti();
+  // One that was for other handles than this now is.
+  const bool own_fits = own == nullptr || own->partition == partition();
+  MultiHandle* other =
+      pool->Borrow(key, partition(), this, own_fits ? own : nullptr);
+  if (other == nullptr) {
+    absl::StatusOr<std::unique_ptr<MultiHandle>> made = MultiHandle::Create();
+    if (!made.ok()) return made.status();
+    absl::Status named = NoThrow("Handle", [&] {
+      (*made)->partition = std::string(partition());
+      return absl::OkStatus();
+    });
+    if (!named.ok()) return named;
+    other = made->release();
+    pool->Add(other, this);
+  }
+  if (other != own) {
+    previous = TakeMulti();
+    ChangeMulti(other);
+  }
+  other->SetMaxConnections(pool->max_connections_each());
+  return absl::OkStatus();
+}
+
+absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
+  MultiHandle* own = HolderMulti();
+  if (own != nullptr && own->pooled) {
+    previous = TakeMulti();
+    own = nullptr;
+  }
+  if (own == nullptr) {
+    absl::StatusOr<std::unique_ptr<MultiHandle>> made = MultiHandle::Create();
+    if (!made.ok()) {
+      SetMulti(previous.release());
+      return made.status();
+    }
+    own = made->release();
+    ChangeMulti(own);
+  }
+  own->tainted |= wants_own_connections() || own->partition != partition();
+  own->SetMaxConnections(max_connects());
+  return absl::OkStatus();
+}
+
+// ---- A transfer
+
+absl::Status Handle::Drive() {
+  ConnectionPool* const pool =
+      Shares(LockData::kConnect) && !wants_own_connections()
+          ? &HolderShare()->pool()
+          : nullptr;
+  const OriginKey key = pool == nullptr ? 0 : CurrentOrigin();
+  // From within another transfer of this thread nobody waits: it could be for
+  // that one.
+  if (ABSL_PREDICT_TRUE(pool == nullptr || key == 0 ||
+                        !pool->limits_transfers() ||
+                        GetThisThread().handles_held > 1)) {
+    return RunOn(pool, key);
+  }
+  const absl::Time begin = absl::Now();
+  const absl::Duration timeout = timeout_ms() > 0
+                                     ? absl::Milliseconds(timeout_ms())
+                                     : absl::InfiniteDuration();
+  // Nobody waits inside the gate for one who may want to come in.
+  const bool paused = gate_ != nullptr && gate_->PauseGate();
+  const ConnectionPool::Slot slot =
+      pool->BeginTransfer(key, begin + timeout, [this] { return cancelled(); });
+  if (paused) gate_->ResumeGate();
+  switch (slot) {
+    case ConnectionPool::Slot::kCancelled:
+      return TransferStatus(CURLE_ABORTED_BY_CALLBACK);
+    case ConnectionPool::Slot::kTimedOut:
+      return WithEasyCode(
+          Error(absl::StatusCode::kDeadlineExceeded,
+                "the transfer's timeout passed while it waited for others to "
+                "the same host to end (max_transfers_per_host)"),
+          CURLE_OPERATION_TIMEDOUT);
+    case ConnectionPool::Slot::kHave:
+    case ConnectionPool::Slot::kUncounted:
+      break;
+  }
+  // What the wait has left of the timeout.
+  if (timeout_ms() > 0) {
+    const int64_t left = absl::ToInt64Milliseconds(
+        absl::Ceil(timeout - (absl::Now() - begin), absl::Milliseconds(1)));
+    (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS,
+                           static_cast<long>(left > 0 ? left : 1));
+  }
+  absl::Status status = RunOn(pool, key);
+  if (timeout_ms() > 0) {
+    (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
+  }
+  // For who comes next: this handle is not idle yet.
+  if (MultiHandle* const multi = HolderMulti();
+      multi != nullptr && multi->pooled && MayLend() && pool->HasWaiters(key) &&
+      LetGo()) {
+    pool->GiveBack(TakeMulti());
+  }
+  if (slot == ConnectionPool::Slot::kHave) pool->EndTransfer(key);
+  return status;
+}
+
+absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key) {
+  std::unique_ptr<MultiHandle> previous;
+  absl::Status obtained = ObtainMulti(pool, key, previous);
+  // To begin lets go of what was before, but for credentials.
+  const auto part_with_previous = [&](bool begun) {
+    if (previous == nullptr) return;
+    const References references = ConnectionReferences();
+    if (references == References::kNone ||
+        (begun && references == References::kCounted && !keeps_credentials_)) {
+      HolderShare()->pool().GiveBack(std::move(previous));
+    } else {
+      HolderShare()->pool().Close(std::move(previous),
+                                  ConnectionPool::Reason::kNone);
+    }
+  };
+  const auto at_end =
+      absl::MakeCleanup([&] { part_with_previous(/*begun=*/false); });
+  if (!obtained.ok()) return obtained;
+  HolderMulti()->over.store(false, std::memory_order_relaxed);
+  bool paused = false;
+  const TransferResult result = RunTransfer({
+      curl_,
+      HolderMulti()->get(),
+      /*cancelled=*/[this] { return cancelled(); },
+      /*before_poll=*/
+      [&] { paused = gate_ != nullptr && gate_->PauseGate(); },
+      /*after_poll=*/
+      [&] {
+        if (paused) gate_->ResumeGate();
+      },
+      /*begun=*/
+      [&] { part_with_previous(/*begun=*/true); },
+      quick_exit(),
+  });
+  if (!result.removed) {
+    // Still in it, the handle could neither leave its share nor transfer again.
+    LeavePool();
+    TakeMulti().reset();
+  } else if (pool != nullptr) {
+    KeepOrGiveBack(*pool, key, result.code, result.connection_alive);
+  }
+  if (!result.status.ok()) return result.status;
+  return TransferStatus(result.code);
+}
+
+// ---- After a transfer
+
+void Handle::UpdateMayLend() {
+  const References references = ConnectionReferences();
+  const bool may_lend = references == References::kNone ||
+                        (references == References::kCounted &&
+                         !keeps_credentials_ && CanLetGoLater());
+  absl::MutexLock lock(&mu_);
+  may_lend_ = may_lend;
+}
+
+bool Handle::StartsWithHttp() const {
+  // Without redirects, what the transfer began with.
+  const MultiHandle* const multi = HolderMulti();
+  return multi->origin_size > 0 &&
+         absl::StartsWithIgnoreCase(
+             absl::string_view(multi->origin_text.data(), multi->origin_size),
+             "http");
+}
+
+bool Handle::MayLend() const {
+  absl::MutexLock lock(&mu_);
+  return may_lend_;
+}
+
+void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
+                            bool alive) {
+  const bool counted = ConnectionReferences() == References::kCounted;
+  const bool redirected = GetLong(curl_, CURLINFO_REDIRECT_COUNT) > 0;
+  const long status = GetLong(curl_, CURLINFO_RESPONSE_CODE);
+  if (counted && !keeps_credentials_ &&
+      (code != CURLE_OK || redirected || status == 401 || status == 407 ||
+       !StartsWithHttp() || MayAuthenticateConnections())) {
+    keeps_credentials_ = KeepsCredentials(curl_, !CanLetGoLater());
+  }
+  UpdateMayLend();
+  if (ABSL_PREDICT_FALSE(CastsDoubt(code) && !cancelled())) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kFailed);
+    if (key != 0) pool.CloseIdleTo(key);
+    return;
+  }
+  MultiHandle& multi = *HolderMulti();
+  const long opened = GetLong(curl_, CURLINFO_NUM_CONNECTS);
+  if (ABSL_PREDICT_FALSE(redirected && alive)) {
+    // Its first connection is most likely there, too.
+    const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+    if (url != nullptr) pool.Note(multi, OriginOf(url));
+  }
+  // Otherwise what is known of its connection to there is still true.
+  const bool used =
+      code == CURLE_OK || alive || GetLong(curl_, CURLINFO_REQUEST_SIZE) > 0;
+  if (ABSL_PREDICT_FALSE(!pool.OnTransferEnd(multi, used ? key : 0, opened,
+                                             redirected, alive))) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kOverCap);
+    return;
+  }
+  // One that others cannot have at any time lets go now, where that takes
+  // nothing from its owner.
+  if (counted && code == CURLE_OK && !keeps_credentials_ && !CanLetGoLater() &&
+      !redirected && GetText(curl_, CURLINFO_REDIRECT_URL) == nullptr &&
+      LetsGoAtOnce() && LetGo()) {
+    pool.GiveBack(TakeMulti());
+  }
+}
+
+}  // namespace curlshare::internal
