@@ -22,6 +22,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -411,6 +412,25 @@ class HttpServer::Impl {
     });
     On("/cookie/show", [](const Request& request, Response& response) {
       response.set_content(request.get_header_value("Cookie"), "text/plain");
+    });
+    On("/auth/digest", [](const Request& request, Response& response) {
+      const std::string given = request.get_header_value("Authorization");
+      if (absl::StartsWith(given, "Digest ") &&
+          absl::StrContains(
+              given, absl::StrCat("username=\"",
+                                  request.get_param_value("user"), "\""))) {
+        response.set_content("ok", "text/plain");
+        return;
+      }
+      response.status = 401;
+      response.set_header("WWW-Authenticate",
+                          "Digest realm=\"test\", nonce=\"0123456789\", "
+                          "qop=\"auth\", algorithm=MD5");
+      response.set_content("who?", "text/plain");
+    });
+    // httplib takes it for a regular expression.
+    On("http://.*", [](const Request& request, Response& response) {
+      response.set_content(request.target, "text/plain");
     });
     On("/tls/client", [](const Request& request, Response& response) {
       response.set_content(ClientName(request.ssl), "text/plain");

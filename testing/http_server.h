@@ -31,9 +31,11 @@
 //   /cookie/expire?name=A     expires it
 //   /cookie/show              the Cookie header that came
 //   /hsts?max_age=S           Strict-Transport-Security
+//   /auth/digest?user=A       "ok" for that user with Digest (the digest itself
+//                             is not looked at), else a challenge
+//   http://...                as of a proxy: the target that it was asked for
 //   /tls/client               the common name in the client's certificate,
-//   empty
-//                             without one: see request_client_certificate
+//                             empty without one: see request_client_certificate
 //
 // The server itself is cpp-httplib; see docs/dependencies.md.
 //

@@ -247,6 +247,34 @@ TEST(HttpServer, SendsStrictTransportSecurity) {
               Optional(absl::string_view("max-age=7")));
 }
 
+TEST(HttpServer, AsksForDigest) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  auto response = easy.Fetch(server->url("/auth/digest?user=a"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 401);
+  ASSERT_OK(easy.SetOption<CURLOPT_HTTPAUTH>(CURLAUTH_DIGEST));
+  ASSERT_OK(easy.SetOption<CURLOPT_USERPWD>("a:secret"));
+  response = easy.Fetch(server->url("/auth/digest?user=a"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body, "ok");
+  response = easy.Fetch(server->url("/auth/digest?user=b"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->status, 401);
+}
+
+TEST(HttpServer, AnswersAsAProxy) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetOption<CURLOPT_PROXY>(server->url("/")));
+  for (const char* url : {"http://a.test/", "http://b.test:1/c?d=e"}) {
+    const auto response = easy.Fetch(url);
+    ASSERT_OK(response.status());
+    EXPECT_EQ(response->body, url);
+  }
+  EXPECT_EQ(server->counts().connections, 1);
+}
+
 TEST(HttpServer, ServesManyConnectionsAtOnce) {
   constexpr int kThreads = 64;
   const auto server = NewServer();

@@ -1,8 +1,10 @@
 // Every kind of shared data, alone and all together, over HTTP and HTTPS, with
 // many threads, three ways: libcurl by hand with one mutex a kind, with one
-// mutex for all, and this library.
+// mutex for all, and this library. Then connections, alone and with all other
+// kinds, in each scenario of race_workload.h: by default with this library.
 //
 //   bazel run --config=tsan //testing:race_matrix
+//   bazel run --config=tsan //testing:race_matrix -- --scenarios=ftp,proxy
 //   bazel run -c opt //testing:race_matrix -- --json
 //
 // Each case runs in a process of its own, since some crash. The exit status is
@@ -32,7 +34,8 @@
 #include "absl/time/time.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
-#include "curlshare/testing/http_server.h"
+#include "curlshare/share/lock_safety.h"
+#include "curlshare/testing/race_servers.h"
 #include "curlshare/testing/race_workload.h"
 #include "curlshare/testing/table.h"
 #include "curlshare/testing/temp_file.h"
@@ -56,12 +59,14 @@ constexpr bool kTsan = false;
 #endif
 
 struct Case {
+  Scenario scenario = Scenario::kKept;
   LockDataSet kinds;
   bool tls = false;
   Way way = Way::kLibrary;
 
   std::string kinds_name() const {
-    return kinds.size() == 1 ? kinds.ToString() : "all";
+    if (kinds.size() == 1) return kinds.ToString();
+    return kinds == LockDataSet::Available() ? "all" : "default";
   }
 };
 
@@ -76,6 +81,9 @@ struct Settings {
   int threads = 8;
   int requests = 200;
   double limit_seconds = 30;
+  std::vector<std::string> scenarios;
+  bool library_only = false;
+  bool by_hand_in_all = false;
   bool json = false;
 };
 
@@ -94,7 +102,7 @@ int Count(absl::string_view text, absl::string_view what) {
 }
 
 // Runs one case in a child of this very program.
-Outcome RunCase(const Case& one, const HttpServer& server,
+Outcome RunCase(const Case& one, const WorkloadServers& servers,
                 const std::string& ca_file, const Settings& settings) {
   const TempFile out;
   const TempFile err;
@@ -103,7 +111,11 @@ Outcome RunCase(const Case& one, const HttpServer& server,
       "--child",
       absl::StrCat("--kinds=", one.kinds.ToString()),
       absl::StrCat("--way=", WayName(one.way)),
-      absl::StrCat("--port=", server.port()),
+      absl::StrCat("--scenario=", ScenarioName(one.scenario)),
+      absl::StrCat("--port=", servers.port),
+      absl::StrCat("--other_port=", servers.other_port),
+      absl::StrCat("--proxy_port=", servers.proxy_port),
+      absl::StrCat("--ftp_port=", servers.ftp_port),
       absl::StrCat("--threads=", settings.threads),
       absl::StrCat("--requests=", settings.requests)};
   if (one.tls) arguments.push_back(absl::StrCat("--cacert=", ca_file));
@@ -170,45 +182,81 @@ std::string Describe(const Outcome& outcome, int expected) {
   return text;
 }
 
-int RunMatrix(const Settings& settings) {
+// What a row of the table is about.
+struct Row {
+  Scenario scenario;
+  LockDataSet kinds;
+};
+
+std::vector<Row> Rows(const std::vector<Scenario>& scenarios) {
+  const LockDataSet all = LockDataSet::Available();
+  std::vector<Row> rows;
+  for (const Scenario scenario : scenarios) {
+    if (scenario == Scenario::kKept) {
+      for (LockData kind : all) rows.push_back({scenario, kind});
+    } else {
+      rows.push_back({scenario, LockData::kConnect});
+    }
+    rows.push_back({scenario, all});
+    // Where "all" needs the gate, threads meet inside libcurl in this alone.
+    if (DefaultLockData() != all) rows.push_back({scenario, DefaultLockData()});
+  }
+  return rows;
+}
+
+std::vector<Way> WaysOf(Scenario scenario, const Settings& settings) {
+  const bool by_hand = !settings.library_only &&
+                       (scenario == Scenario::kKept || settings.by_hand_in_all);
+  if (!by_hand) return {Way::kLibrary};
+  return {Way::kRawPerKind, Way::kRawOneMutex, Way::kLibrary};
+}
+
+int RunMatrix(const Settings& settings,
+              const std::vector<Scenario>& scenarios) {
   // All but what the sanitizer finds is told by the process's exit status.
   // No other thread runs yet.
   setenv("TSAN_OPTIONS", "exitcode=0:halt_on_error=0",  // NOLINT
          /*overwrite=*/1);
   const int expected = settings.threads * settings.requests;
-  std::vector<LockDataSet> sets;
-  for (LockData kind : LockDataSet::Available()) sets.emplace_back(kind);
-  sets.push_back(LockDataSet::Available());
+  const std::vector<Row> wanted = Rows(scenarios);
 
   Json json;
   json["libcurl"] = RunningLibcurl().version;
   json["threads"] = settings.threads;
   json["cases"] = Json::array();
   std::vector<std::vector<std::string>> rows = {
-      {"kinds", "scheme", "by hand, mutex per kind", "by hand, one mutex",
-       "this library"}};
+      {"scenario", "kinds", "scheme", "by hand, mutex per kind",
+       "by hand, one mutex", "this library"}};
   bool clean = true;
   for (const bool tls : {false, true}) {
-    HttpServerOptions server_options;
-    server_options.tls = tls;
-    const auto server = HttpServer::Start(server_options);
-    if (!server.ok()) {
-      std::fputs(absl::StrCat(server.status().ToString(), "\n").c_str(),
+    const auto servers = RaceServers::Start(tls);
+    if (!servers.ok()) {
+      std::fputs(absl::StrCat(servers.status().ToString(), "\n").c_str(),
                  stderr);
       return EXIT_FAILURE;
     }
     const TempFile ca;
-    std::ofstream(ca.path()) << (*server)->ca_pem();
-    for (const LockDataSet kinds : sets) {
+    std::ofstream(ca.path()) << servers->addresses().ca_pem;
+    for (const auto& [scenario, kinds] : wanted) {
+      if (tls && !HasTls(scenario)) continue;
+      const std::string scheme = scenario == Scenario::kFtp ? "ftp"
+                                 : tls                      ? "https"
+                                                            : "http";
+      const std::vector<Way> ways = WaysOf(scenario, settings);
       std::vector<std::string> row;
-      for (Way way : {Way::kRawPerKind, Way::kRawOneMutex, Way::kLibrary}) {
-        const Case one{kinds, tls, way};
-        if (row.empty()) row = {one.kinds_name(), tls ? "https" : "http"};
-        const Outcome outcome = RunCase(one, **server, ca.path(), settings);
+      for (const Way way : ways) {
+        const Case one{scenario, kinds, tls, way};
+        if (row.empty()) {
+          row = {std::string(ScenarioName(scenario)), one.kinds_name(), scheme};
+          if (ways.size() == 1) row.insert(row.end(), {"", ""});
+        }
+        const Outcome outcome =
+            RunCase(one, servers->addresses(), ca.path(), settings);
         row.push_back(Describe(outcome, expected));
         json["cases"].push_back(
-            {{"kinds", one.kinds_name()},
-             {"scheme", row[1]},
+            {{"scenario", row[0]},
+             {"kinds", one.kinds_name()},
+             {"scheme", scheme},
              {"way", std::string(WayName(way))},
              {"reports", kTsan ? Json(outcome.reports) : Json()},
              {"crashed", outcome.crashed},
@@ -220,11 +268,10 @@ int RunMatrix(const Settings& settings) {
                   !outcome.hung && outcome.requests_ok == expected;
         }
       }
+      clean = clean && servers->WereUsedFor(scenario);
       rows.push_back(std::move(row));
       if (isatty(STDERR_FILENO) == 1) {
-        std::fputs(absl::StrCat("\r", rows.size() - 1, " of ", 2 * sets.size(),
-                                "\x1b[K")
-                       .c_str(),
+        std::fputs(absl::StrCat("\r", rows.size() - 1, " rows\x1b[K").c_str(),
                    stderr);
       }
     }
@@ -261,34 +308,59 @@ int Main(int argc, char** argv) {
                  "Seconds after which a case has hung")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
+  app.add_option("--scenarios", settings.scenarios,
+                 "Of race_workload.h, with commas between; all without it")
+      ->delimiter(',');
+  app.add_flag("--library_only", settings.library_only, "Nothing by hand");
+  app.add_flag("--by_hand_in_all", settings.by_hand_in_all,
+               "All scenarios by hand, too, not \"kept\" alone");
   app.add_flag("--json", settings.json, "One JSON object instead of a table");
   // For the program's own children.
   bool child = false;
   std::string kinds;
   std::string way;
+  std::string scenario;
   std::string ca_file;
-  int port = 0;
+  WorkloadServers servers;
   app.add_flag("--child", child)->group("");
   app.add_option("--kinds", kinds)->group("");
   app.add_option("--way", way)->group("");
   app.add_option("--cacert", ca_file)->group("");
-  app.add_option("--port", port)->group("");
+  app.add_option("--scenario", scenario)->group("");
+  app.add_option("--port", servers.port)->group("");
+  app.add_option("--other_port", servers.other_port)->group("");
+  app.add_option("--proxy_port", servers.proxy_port)->group("");
+  app.add_option("--ftp_port", servers.ftp_port)->group("");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? EXIT_SUCCESS : 2;
   }
-  if (!child) return RunMatrix(settings);
+  if (!child) {
+    std::vector<Scenario> scenarios;
+    for (const std::string& name : settings.scenarios) {
+      const std::optional<Scenario> one = ParseScenario(name);
+      if (!one.has_value()) {
+        std::fputs(absl::StrCat("no scenario \"", name, "\"\n").c_str(),
+                   stderr);
+        return 2;
+      }
+      scenarios.push_back(*one);
+    }
+    return RunMatrix(settings, scenarios.empty() ? AllScenarios() : scenarios);
+  }
   const absl::StatusOr<LockDataSet> set = LockDataSet::Parse(kinds);
   const std::optional<Way> which = ParseWay(way);
-  if (!set.ok() || !which.has_value()) return 2;
+  const std::optional<Scenario> what = ParseScenario(scenario);
+  if (!set.ok() || !which.has_value() || !what.has_value()) return 2;
   WorkloadOptions options;
   options.kinds = *set;
   options.way = *which;
-  options.port = port;
+  options.scenario = *what;
+  options.servers = servers;
   options.threads = settings.threads;
   options.requests = settings.requests;
-  if (!ca_file.empty()) options.ca_pem = Read(ca_file);
+  if (!ca_file.empty()) options.servers.ca_pem = Read(ca_file);
   return RunChild(options);
 }
 

@@ -1,6 +1,8 @@
 // Hours of a busy service in minutes: threads come and go, handles come and go,
-// shares of all kinds open and close under load. At the end, memory, file
-// descriptors and threads must be where they were.
+// shares of all kinds and limits open and close under load, idle connections
+// are closed at any moment. At the end, memory, file descriptors and threads
+// must be where they were, and no handle may have lost or mixed up what it was
+// answered.
 //
 //   bazel run -c opt //testing:soak -- --minutes=20
 //   bazel run --config=tsan //testing:soak -- --minutes=3
@@ -25,6 +27,7 @@
 #include <initializer_list>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <system_error>
@@ -37,6 +40,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -45,12 +49,14 @@
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/connection_options.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
+#include "curlshare/testing/ftp_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/table.h"
 
@@ -70,6 +76,11 @@ constexpr int kStretches = 6;
 constexpr char kHost[] = "a.curlshare.test";
 constexpr char kTlsHost[] = "b.curlshare.test";
 constexpr absl::Duration kTransferTimeout = absl::Seconds(60);
+// Of a transfer in a callback, which may wait for the very transfer that it is
+// in: max_transfers_per_host.
+constexpr absl::Duration kNestedTimeout = absl::Milliseconds(200);
+// Living handles of one thread, used in turn.
+constexpr size_t kHandlesPerThread = 4;
 // How much more may be in use at the end: caches that have grown to their size.
 constexpr int64_t kMallocSlack = int64_t{512} << 10;
 constexpr int64_t kRssSlack = int64_t{32} << 20;
@@ -88,6 +99,14 @@ struct Counts {
   std::atomic<int64_t> threads{0};
   std::atomic<int64_t> shares{0};
   std::atomic<int64_t> deadlines_passed{0};
+  std::atomic<int64_t> redirects{0};
+  std::atomic<int64_t> answers{0};  // looked at again later
+  std::atomic<int64_t> traced{0};   // calls of CURLOPT_DEBUGFUNCTION
+  // Of the shares that a closer has taken leave of.
+  std::atomic<uint64_t> reused{0};
+  std::atomic<uint64_t> closed_idle{0};  // by age, or when told to
+  std::atomic<uint64_t> closed_over_cap{0};
+  std::atomic<uint64_t> waited{0};
   std::atomic<int64_t> wrong{0};  // calls that returned what they must not
 };
 
@@ -142,7 +161,30 @@ size_t Ignore(char*, size_t size, size_t count, void*) noexcept {
   return size * count;
 }
 
+// Nobody but the thread that transfers may call it: `count` has no lock.
+int OnDebug(CURL*, curl_infotype, char*, size_t, void* count) noexcept {
+  ++*static_cast<int64_t*>(count);
+  return 0;
+}
+
 using Random = std::minstd_rand;
+
+// What a transfer is to end with.
+struct Expected {
+  Code outcome = Code::kOk;
+  bool has_headers = true;  // HTTP
+  int size = -1;            // of the body; -1: any
+};
+
+// A handle that lives for some transfers among others of its thread.
+struct LivingEasy {
+  explicit LivingEasy(Easy made) : easy(std::move(made)) {}
+
+  int64_t traced = 0;  // outlives the handle, which points to it
+  Easy easy;
+  // What its newest answer was; unset where that is not known.
+  std::optional<int> size;
+};
 
 class Soak {
  public:
@@ -155,12 +197,15 @@ class Soak {
 
  private:
   void Worker(uint32_t seed);
-  void UseEasy(Random& random);
+  std::unique_ptr<LivingEasy> NewEasy(Random& random);
+  void UseEasy(LivingEasy& living, Random& random);
+  void CheckAnswer(LivingEasy& living);
   void UseRaw(Random& random);
   void Closer(uint32_t seed, absl::Time until);
   std::shared_ptr<Share> NewShare(Random& random);
   void Close(Share& share, Random& random);
-  std::string Url(Random& random, Code* outcome);
+  void CountAtEnd(const Share& share);
+  std::string Url(Random& random, Expected* expected);
 
   // Notes what a call returned; true for kOk.
   bool Expect(const absl::Status& status, std::initializer_list<Code> others,
@@ -175,7 +220,9 @@ class Soak {
   const int threads_;
   // Of one stretch: a server keeps the threads that it once needed.
   std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<HttpServer> other_server_;
   std::unique_ptr<HttpServer> tls_server_;
+  std::unique_ptr<FtpServer> ftp_server_;
   Counts counts_;
   std::atomic<bool> stop_{false};
   absl::Mutex mu_;
@@ -201,9 +248,11 @@ bool Soak::ExpectTransfer(const absl::Status& status, Code outcome) {
   return Expect(status, {Code::kCancelled, outcome}, "transfer");
 }
 
-std::string Soak::Url(Random& random, Code* outcome) {
-  *outcome = Code::kOk;
-  switch (random() % 10) {
+std::string Soak::Url(Random& random, Expected* expected) {
+  *expected = {};
+  const int size = 10 + static_cast<int>(random() % 1000);
+  const std::string bytes = absl::StrCat("/bytes?n=", size);
+  switch (random() % 16) {
     case 0:
       return server_->url("/cookie/set?name=a&value=b", kHost);
     case 1:
@@ -213,68 +262,163 @@ std::string Soak::Url(Random& random, Code* outcome) {
     case 3:
       return server_->url("/delay?ms=2", kHost);
     case 4:
-      *outcome = EasyStatus(CURLE_PARTIAL_FILE, "").code();
+      expected->outcome = EasyStatus(CURLE_PARTIAL_FILE, "").code();
       return server_->url("/drop?after=10", kHost);
     case 5:
       return server_->url("/bytes?n=100000", kHost);
+    case 6:
+      expected->size = size;
+      return tls_server_->url(bytes, kTlsHost);
+    case 7:
+    case 8: {
+      // From one server to the other.
+      HttpServer* const from =
+          random() % 2 == 0 ? server_.get() : other_server_.get();
+      HttpServer* const to = random() % 3 == 0       ? tls_server_.get()
+                             : from == server_.get() ? other_server_.get()
+                                                     : server_.get();
+      ++counts_.redirects;
+      expected->size = size;
+      return from->url(
+          absl::StrCat(
+              "/redirect?to=",
+              to->url(bytes, to == tls_server_.get() ? kTlsHost : kHost)),
+          kHost);
+    }
+    case 9:
+      expected->size = size;
+      return other_server_->url(bytes, kHost);
+    // Connections, and handles, that keep the credentials of a user.
+    case 10:
+      expected->size = size;
+      expected->has_headers = false;
+      return absl::StrCat("ftp://u", random() % 2,
+                          ":secret@127.0.0.1:", ftp_server_->port(), "/", size,
+                          ".txt");
+    case 11: {
+      const std::string user = absl::StrCat("u", random() % 2);
+      return server_->url(absl::StrCat("/auth/digest?user=", user),
+                          absl::StrCat(user, ":secret@", kHost));
+    }
     default:
-      return server_->url("/bytes?n=10", kHost);
+      expected->size = size;
+      return server_->url(bytes, kHost);
   }
 }
 
-void Soak::UseEasy(Random& random) {
-  absl::StatusOr<Easy> easy = Easy::Create();
-  if (!Expect(easy.status(), {}, "Easy::Create")) return;
+std::unique_ptr<LivingEasy> Soak::NewEasy(Random& random) {
+  absl::StatusOr<Easy> made = Easy::Create();
+  if (!Expect(made.status(), {}, "Easy::Create")) return nullptr;
   ++counts_.handles;
+  auto living = std::make_unique<LivingEasy>(*std::move(made));
+  Easy& easy = living->easy;
   for (const absl::Status& status :
-       {easy->SetTimeout(kTransferTimeout),
-        easy->SetCaCertificates(tls_server_->ca_pem()),
-        easy->SetOption<CURLOPT_SOCKOPTFUNCTION>(&OnSocket, nullptr),
-        easy->SetOption<CURLOPT_RESOLVE>(
+       {easy.SetTimeout(kTransferTimeout),
+        easy.SetCaCertificates(tls_server_->ca_pem()),
+        easy.SetFollowRedirects(3),
+        easy.SetOption<CURLOPT_HTTPAUTH>(CURLAUTH_DIGEST),
+        easy.SetOption<CURLOPT_RESOLVE>(
             {absl::StrCat(kHost, ":", server_->port(), ":127.0.0.1"),
+             absl::StrCat(kHost, ":", other_server_->port(), ":127.0.0.1"),
              absl::StrCat(kTlsHost, ":", tls_server_->port(),
                           ":127.0.0.1")})}) {
     Expect(status, {}, "an option");
   }
-  Expect(easy->Attach(*Pick(random)), {Code::kFailedPrecondition}, "Attach");
-  const int transfers = 1 + static_cast<int>(random() % 12);
+  if (random() % 8 == 0) {
+    // This one has connections of its own.
+    Expect(easy.SetOption<CURLOPT_SOCKOPTFUNCTION>(&OnSocket, nullptr), {},
+           "an option");
+  }
+  if (random() % 4 == 0) {
+    Expect(easy.SetOption<CURLOPT_DEBUGFUNCTION>(&OnDebug, &living->traced), {},
+           "an option");
+    Expect(easy.SetOption<CURLOPT_VERBOSE>(true), {}, "an option");
+  }
+  Expect(easy.Attach(*Pick(random)), {Code::kFailedPrecondition}, "Attach");
+  return living;
+}
+
+void Soak::CheckAnswer(LivingEasy& living) {
+  const auto headers = living.easy.GetHeaders();
+  if (!Expect(headers.status(), {}, "GetHeaders")) return;
+  if (!living.size.has_value()) return;
+  ++counts_.answers;
+  const std::string size = absl::StrCat(*living.size);
+  const bool found = absl::c_any_of(*headers, [&](const auto& header) {
+    return absl::EqualsIgnoreCase(header.first, "Content-Length") &&
+           header.second == size;
+  });
+  const absl::StatusOr<long> code =
+      living.easy.GetInfo<CURLINFO_RESPONSE_CODE>();
+  if (found && code.ok() && *code == 200) return;
+  Expect(absl::InternalError(
+             absl::StrCat("of an answer of ", size, " bytes: ", headers->size(),
+                          " headers, status ", code.value_or(-1))),
+         {}, "GetHeaders");
+}
+
+void Soak::UseEasy(LivingEasy& living, Random& random) {
+  Easy& easy = living.easy;
+  // Whatever became of its connections meanwhile.
+  CheckAnswer(living);
+  const int transfers = 1 + static_cast<int>(random() % 3);
   for (int i = 0; i < transfers; ++i) {
-    Code outcome = Code::kOk;
-    Expect(easy->SetUrl(Url(random, &outcome)), {}, "SetUrl");
-    if (random() % 8 == 0) {
-      // From a callback: a copy comes, transfers, and goes.
-      bool done = false;
-      Expect(easy->SetSink([&](absl::string_view) {
-        if (std::exchange(done, true)) return absl::OkStatus();
-        absl::StatusOr<Easy> other = Easy::Create();
-        if (!Expect(other.status(), {}, "Easy::Create")) {
-          return absl::OkStatus();
-        }
-        ++counts_.handles;
-        ++counts_.nested;
-        Expect(other->Attach(*Pick(random)), {Code::kFailedPrecondition},
-               "Attach in a callback");
-        const absl::Status status =
-            other->Fetch(server_->url("/bytes?n=10")).status();
-        ++counts_.transfers;
-        Expect(status, {Code::kCancelled, Code::kFailedPrecondition},
-               "Fetch in a callback");
-        return absl::OkStatus();
-      }),
-             {}, "SetSink");
-      ExpectTransfer(easy->Perform(), outcome);
-      Expect(easy->SetSink(nullptr), {}, "SetSink");
-    } else {
-      ExpectTransfer(easy->Perform(), outcome);
+    Expected expected;
+    int64_t got = 0;
+    Expect(easy.SetUrl(Url(random, &expected)), {}, "SetUrl");
+    const bool nested = random() % 8 == 0;
+    // From a callback: a copy comes, transfers, and goes.
+    bool done = !nested;
+    Expect(easy.SetSink([&](absl::string_view piece) {
+      got += static_cast<int64_t>(piece.size());
+      if (std::exchange(done, true)) return absl::OkStatus();
+      absl::StatusOr<Easy> other = Easy::Create();
+      if (!Expect(other.status(), {}, "Easy::Create")) return absl::OkStatus();
+      ++counts_.handles;
+      ++counts_.nested;
+      Expect(other->SetTimeout(kNestedTimeout), {}, "an option");
+      Expect(other->Attach(*Pick(random)), {Code::kFailedPrecondition},
+             "Attach in a callback");
+      const absl::Status status =
+          other->Fetch(server_->url("/bytes?n=10")).status();
+      ++counts_.transfers;
+      Expect(status,
+             {Code::kCancelled, Code::kFailedPrecondition,
+              Code::kDeadlineExceeded},
+             "Fetch in a callback");
+      return absl::OkStatus();
+    }),
+           {}, "SetSink");
+    const absl::Status status = easy.Perform();
+    Expect(easy.SetSink(nullptr), {}, "SetSink");
+    living.size.reset();
+    if (ExpectTransfer(status, expected.outcome) && expected.size >= 0) {
+      if (expected.has_headers) living.size = expected.size;
+      if (got != expected.size) {
+        Expect(absl::InternalError(
+                   absl::StrCat(got, " bytes instead of ", expected.size)),
+               {}, "transfer");
+      }
     }
+    if (random() % 4 == 0) CheckAnswer(living);
     if (random() % 16 == 0) {
-      Expect(easy->Detach(), {Code::kFailedPrecondition}, "Detach");
-      Expect(easy->Attach(*Pick(random)), {Code::kFailedPrecondition},
-             "Attach");
+      Expect(easy.Detach(), {Code::kFailedPrecondition}, "Detach");
+      // For a while some are in no share, and keep their connections.
+      if (random() % 2 == 0) {
+        Expect(easy.Attach(*Pick(random)),
+               {Code::kFailedPrecondition, Code::kAlreadyExists}, "Attach");
+      }
+    } else if (easy.share() == nullptr && random() % 2 == 0) {
+      Expect(easy.Attach(*Pick(random)),
+             {Code::kFailedPrecondition, Code::kAlreadyExists}, "Attach");
     }
+    if (random() % 32 == 0) (void)Pick(random)->CloseIdleConnections();
     if (random() % 16 == 0) {
-      absl::StatusOr<Easy> copy = easy->Duplicate();
-      if (Expect(copy.status(), {}, "Duplicate")) *easy = *std::move(copy);
+      absl::StatusOr<Easy> copy = easy.Duplicate();
+      if (Expect(copy.status(), {}, "Duplicate")) {
+        easy = *std::move(copy);
+        living.size.reset();
+      }
       ++counts_.handles;
     }
   }
@@ -314,8 +458,9 @@ void Soak::UseRaw(Random& random) {
       continue;
     }
     absl::StatusOr<Attachment::Transfer> transfer = attachment->BeginTransfer();
-    // Gated.
-    if (!Expect(transfer.status(), {Code::kFailedPrecondition},
+    // Gated; or cancelled while it waited for the gate of one that was.
+    if (!Expect(transfer.status(),
+                {Code::kFailedPrecondition, Code::kCancelled},
                 "BeginTransfer")) {
       continue;
     }
@@ -326,13 +471,18 @@ void Soak::UseRaw(Random& random) {
 
 void Soak::Worker(uint32_t seed) {
   Random random(seed);
-  const int handles = 1 + static_cast<int>(random() % 20);
-  for (int i = 0; i < handles && !stop_; ++i) {
-    if (random() % 4 == 0) {
+  std::array<std::unique_ptr<LivingEasy>, kHandlesPerThread> living;
+  const int uses = 1 + static_cast<int>(random() % 60);
+  for (int i = 0; i < uses && !stop_; ++i) {
+    if (random() % 6 == 0) {
       UseRaw(random);
-    } else {
-      UseEasy(random);
+      continue;
     }
+    std::unique_ptr<LivingEasy>& one = living[random() % living.size()];
+    if (random() % 8 == 0) one.reset();
+    if (one == nullptr) one = NewEasy(random);
+    if (one != nullptr) UseEasy(*one, random);
+    if (one != nullptr) counts_.traced += std::exchange(one->traced, 0);
   }
 }
 
@@ -350,10 +500,29 @@ std::shared_ptr<Share> Soak::NewShare(Random& random) {
   }
   if (random() % 8 == 0) options.concurrency = Concurrency::kGated;
   options.detach_on_close = random() % 8 != 0;
+  ConnectionOptions& connections = options.connections;
+  if (random() % 3 == 0) connections.max_idle = static_cast<int>(random() % 6);
+  if (random() % 4 == 0) {
+    connections.idle_timeout = absl::Milliseconds(10 + random() % 100);
+  }
+  if (random() % 4 == 0) {
+    connections.max_lifetime = absl::Milliseconds(10 + random() % 300);
+  }
+  if (random() % 4 == 0) {
+    connections.max_transfers_per_host = 1 + static_cast<int>(random() % 4);
+  }
   absl::StatusOr<std::unique_ptr<Share>> share = Share::Create(options);
   if (!Expect(share.status(), {}, "Share::Create")) std::abort();
   ++counts_.shares;
   return *std::move(share);
+}
+
+void Soak::CountAtEnd(const Share& share) {
+  const ConnectionStats stats = share.stats().connections;
+  counts_.reused += stats.reused;
+  counts_.closed_idle += stats.closed_idle + stats.closed_old;
+  counts_.closed_over_cap += stats.closed_over_cap;
+  counts_.waited += stats.waited;
 }
 
 void Soak::Close(Share& share, Random& random) {
@@ -391,25 +560,34 @@ void Soak::Closer(uint32_t seed, absl::Time until) {
                                   : LockDataSet(LockData::kConnect);
     Expect(random() % 2 == 0 ? some->Enable(kinds) : some->Disable(kinds),
            {Code::kFailedPrecondition}, "Enable or Disable");
+    if (random() % 2 == 0) {
+      (void)Pick(random)->CloseIdleConnections(
+          absl::Milliseconds(random() % 2 * 20));
+    }
     if (random() % 4 != 0) continue;
     std::shared_ptr<Share> share = NewShare(random);
     {
       absl::MutexLock lock(&mu_);
       std::swap(shares_[random() % kShares], share);
     }
+    CountAtEnd(*share);
     Close(*share, random);
   }
 }
 
 absl::Status Soak::Run(absl::Time until) {
-  for (const bool tls : {false, true}) {
+  for (std::unique_ptr<HttpServer>* server :
+       {&server_, &other_server_, &tls_server_}) {
     HttpServerOptions options;
-    options.tls = tls;
-    absl::StatusOr<std::unique_ptr<HttpServer>> server =
+    options.tls = server == &tls_server_;
+    absl::StatusOr<std::unique_ptr<HttpServer>> started =
         HttpServer::Start(options);
-    if (!server.ok()) return server.status();
-    (tls ? tls_server_ : server_) = *std::move(server);
+    if (!started.ok()) return started.status();
+    *server = *std::move(started);
   }
+  absl::StatusOr<std::unique_ptr<FtpServer>> ftp = FtpServer::Start();
+  if (!ftp.ok()) return ftp.status();
+  ftp_server_ = *std::move(ftp);
   Random random(std::random_device{}());
   for (int slot = 0; slot < kShares; ++slot) {
     std::shared_ptr<Share> share = NewShare(random);
@@ -458,10 +636,13 @@ absl::Status Soak::Run(absl::Time until) {
       ++counts_.wrong;
       std::fputs("a share is left with handles attached\n", stderr);
     }
+    CountAtEnd(*share);
     Expect(share->Close(), {}, "the last Close");
   }
   server_.reset();
+  other_server_.reset();
   tls_server_.reset();
+  ftp_server_.reset();
   return absl::OkStatus();
 }
 
@@ -509,8 +690,15 @@ int RunSoak(const Settings& settings) {
                  DrawTable(std::move(rows)), counts.nested.load(),
                  " transfers in callbacks, ", counts.failed_as_provoked.load(),
                  " failed as provoked, ", counts.deadlines_passed.load(),
-                 " closes met their deadline first, ", counts.wrong.load(),
-                 " calls returned what they must not\n")
+                 " closes met their deadline first\n", counts.redirects.load(),
+                 " redirects, ", counts.answers.load(),
+                 " answers looked at later, ", counts.traced.load(),
+                 " lines of traces\nconnections: ", counts.reused.load(),
+                 " transfers on one of the share's, ",
+                 counts.closed_idle.load(), " closed by age or when told to, ",
+                 counts.closed_over_cap.load(), " as one too many, ",
+                 counts.waited.load(), " transfers waited their turn\n",
+                 counts.wrong.load(), " calls returned what they must not\n")
                  .c_str(),
              stdout);
 
@@ -531,7 +719,10 @@ int RunSoak(const Settings& settings) {
   level("threads", first.threads, last.threads, 0);
   level("CURLSH", 0, last.curlsh, 0);
   if (counts.wrong > 0) absl::StrAppend(&problems, "see above\n");
-  if (counts.transfers == 0 || counts.cancelled == 0 || counts.nested == 0) {
+  if (counts.transfers == 0 || counts.cancelled == 0 || counts.nested == 0 ||
+      counts.redirects == 0 || counts.answers == 0 || counts.traced == 0 ||
+      counts.reused == 0 || counts.closed_idle == 0 ||
+      counts.closed_over_cap == 0 || counts.waited == 0) {
     absl::StrAppend(&problems, "too little was done\n");
   }
   if (problems.empty()) return EXIT_SUCCESS;
