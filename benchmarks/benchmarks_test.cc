@@ -44,7 +44,9 @@ INSTANTIATE_TEST_SUITE_P(
     All, BenchmarksTest,
     ::testing::Values(Smoke{"lock_benchmark", "threads:2$|EachKind.*/3$"},
                       Smoke{"attach_benchmark", "threads:2$|Close.*/10/"},
-                      Smoke{"transfer_benchmark", "threads:2$"},
+                      Smoke{"pool_benchmark", "/10$"},
+                      Smoke{"transfer_benchmark",
+                            "threads:2$|BM_Bundle.*threads:1$"},
                       Smoke{"dns_benchmark", "threads:2$"}),
     [](const auto& info) { return std::string(info.param.program); });
 
@@ -69,7 +71,7 @@ TEST_F(InstructionsWorkload, KeepsItsConnectionOrMakesNewOnes) {
   ASSERT_TRUE(tls_server.ok()) << tls_server.status();
   const std::string ca_file = absl::StrCat(directory_.path(), "/ca");
   ASSERT_TRUE(WriteFile(ca_file, (*tls_server)->ca_pem()).ok());
-  for (const std::string way : {"library", "by_hand", "no_share"}) {
+  for (const std::string way : {"library", "new", "no_share", "by_hand"}) {
     (*server)->ResetCounts();
     absl::Status ran = Run({way, (*server)->url("/"), "10"});
     EXPECT_TRUE(ran.ok()) << ran;

@@ -2,11 +2,13 @@
 // under callgrind, whose count of instructions is the same whatever else the
 // machine does. The server is in another process.
 //
-//   instructions_workload library|by_hand|no_share URL REQUESTS [CA_FILE]
+//   instructions_workload library|new|no_share|by_hand URL REQUESTS [CA_FILE]
 //
-// Over one kept connection; with CA_FILE, the server's certificate, a new
-// handle and so a new connection for each. The exit status is 0 if every
-// request succeeded; what was kept or resumed the server knows.
+// "library" is an Easy in a share, "new" a new one for each request, "no_share"
+// an Easy without a share, "by_hand" a CURL* in a CURLSH. Over one kept
+// connection; with CA_FILE, the server's certificate, a new handle and a new
+// connection for each, of which TLS sessions alone are shared. The exit status
+// is 0 if every request succeeded; what was kept or resumed the server knows.
 #include <curl/curl.h>
 
 #include <cstdio>
@@ -43,9 +45,10 @@ struct Job {
   std::string ca_pem;
 };
 
-std::optional<Easy> NewEasy(const Job& job, Share& share) {
+std::optional<Easy> NewEasy(const Job& job, Share* share) {
   absl::StatusOr<Easy> easy = Easy::Create();
-  if (!easy.ok() || !easy->Attach(share).ok() || !easy->SetUrl(job.url).ok() ||
+  if (!easy.ok() || (share != nullptr && !easy->Attach(*share).ok()) ||
+      !easy->SetUrl(job.url).ok() ||
       (!job.ca_pem.empty() && !easy->SetCaCertificates(job.ca_pem).ok())) {
     return std::nullopt;
   }
@@ -56,21 +59,26 @@ std::optional<Easy> NewEasy(const Job& job, Share& share) {
 // 8.9 several threads cannot share without a gate. Here is one thread.
 LockDataSet Kinds() { return DefaultLockData() | LockData::kSslSession; }
 
-bool RunLibrary(const Job& job) {
-  ShareOptions options;
-  options.lock_data = Kinds();
-  options.concurrency = Concurrency::kUnchecked;
-  const std::unique_ptr<Share> share = Share::Create(options).value();
+bool RunEasy(const Job& job, bool with_share, bool new_handles) {
+  std::unique_ptr<Share> share;
+  if (with_share) {
+    ShareOptions options;
+    options.lock_data =
+        job.ca_pem.empty() ? Kinds() : Kinds() - LockData::kConnect;
+    options.concurrency = Concurrency::kUnchecked;
+    share = Share::Create(options).value();
+  }
   std::optional<Easy> easy;
   bool ok = true;
   for (int i = 0; i < job.requests; ++i) {
-    if (!easy.has_value() || !job.ca_pem.empty()) easy = NewEasy(job, *share);
+    if (new_handles) easy.reset();
+    if (!easy.has_value()) easy = NewEasy(job, share.get());
     ok = easy.has_value() && easy->Perform().ok() && ok;
   }
   return ok;
 }
 
-CurlPtr NewCurl(const Job& job, const RawShare* share) {
+CurlPtr NewCurl(const Job& job, const RawShare& share) {
   CurlPtr curl(curl_easy_init());
   const curl_write_callback drop = [](char*, size_t size, size_t count, void*) {
     return size * count;
@@ -80,9 +88,7 @@ CurlPtr NewCurl(const Job& job, const RawShare* share) {
   blob.len = job.ca_pem.size();
   blob.flags = CURL_BLOB_COPY;
   for (const CURLcode code :
-       {share == nullptr
-            ? CURLE_OK
-            : curl_easy_setopt(curl.get(), CURLOPT_SHARE, share->get()),
+       {curl_easy_setopt(curl.get(), CURLOPT_SHARE, share.get()),
         curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L),
         curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop),
         curl_easy_setopt(curl.get(), CURLOPT_URL, job.url.c_str()),
@@ -94,16 +100,16 @@ CurlPtr NewCurl(const Job& job, const RawShare* share) {
   return curl;
 }
 
-bool RunByHand(const Job& job, bool with_share) {
-  std::unique_ptr<RawShare> share;
-  if (with_share) {
-    share = RawShare::Create(Kinds(), RawShare::Mutexes::kOnePerKind).value();
-  }
+bool RunByHand(const Job& job) {
+  const std::unique_ptr<RawShare> share =
+      RawShare::Create(Kinds() - LockData::kConnect,
+                       RawShare::Mutexes::kOnePerKind)
+          .value();
   CurlPtr curl;
   bool ok = true;
   for (int i = 0; i < job.requests; ++i) {
     if (curl == nullptr || !job.ca_pem.empty()) {
-      curl = NewCurl(job, share.get());
+      curl = NewCurl(job, *share);
     }
     ok = curl != nullptr && curl_easy_perform(curl.get()) == CURLE_OK && ok;
   }
@@ -114,10 +120,11 @@ int Main(int argc, char** argv) {
   Job job;
   const absl::string_view way = argc > 1 ? argv[1] : "";
   if (argc < 4 || argc > 5 || !absl::SimpleAtoi(argv[3], &job.requests) ||
-      (way != "library" && way != "by_hand" && way != "no_share")) {
+      (way != "library" && way != "new" && way != "no_share" &&
+       way != "by_hand")) {
     std::fputs(
-        "usage: instructions_workload library|by_hand|no_share URL REQUESTS "
-        "[CA_FILE]\n",
+        "usage: instructions_workload library|new|no_share|by_hand URL "
+        "REQUESTS [CA_FILE]\n",
         stderr);
     return 2;
   }
@@ -130,9 +137,11 @@ int Main(int argc, char** argv) {
       return 2;
     }
   }
-  const bool ok = way == "library"
-                      ? RunLibrary(job)
-                      : RunByHand(job, /*with_share=*/way == "by_hand");
+  const bool ok =
+      way == "by_hand"
+          ? RunByHand(job)
+          : RunEasy(job, /*with_share=*/way != "no_share",
+                    /*new_handles=*/way == "new" || !job.ca_pem.empty());
   if (ok) return EXIT_SUCCESS;
   std::fputs("instructions_workload: a request failed\n", stderr);
   return EXIT_FAILURE;

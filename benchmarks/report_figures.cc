@@ -11,7 +11,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "benchmarks/report_data.h"
 
@@ -33,115 +32,15 @@ constexpr Style kStyles[] = {
     {"#D55E00", 11, 4},  // 4 a mistake
     {"#CC79A7", 15, 5},  // 5 another mistake
     {"#56B4E9", 4, 3},   // 6 a lower bound
+    {"#0072B2", 6, 3},   // 7 this library, HTTPS
+    {"#009E73", 4, 3},   // 8 by hand, HTTPS
+    {"#000000", 12, 3},  // 9 no share, HTTPS
 };
 
 const std::vector<int> kTo16 = {1, 2, 4, 8, 16};
+const std::vector<int> kRequests = {1, 2, 8, 16, 64};
 const std::vector<int> kTo64 = {1, 2, 4, 8, 16, 32, 64};
 const std::vector<int> kTo256 = {1, 2, 4, 8, 16, 32, 64, 128, 256};
-
-// The median, in the unit of the metric; NaN where there is none.
-double Median(const Json& results, const char* measurement,
-              const char* benchmark, int threads, const char* metric) {
-  const auto values = Values(results, measurement, benchmark, threads, metric);
-  return values.ok() ? SpreadOf(*values).median : std::nan("");
-}
-
-std::string LockTitle(const Json& results) {
-  const auto ns = [&](const char* benchmark) {
-    return Number(Median(results, "lock", benchmark, 1, "cpu_time"));
-  };
-  return absl::StrCat(
-      "Uncontended lock + unlock: ", ns("BM_LockUnlock<Library>/same:0"),
-      " ns, a pthread mutex ", ns("BM_LockUnlock<PthreadPerKind>/same:0"),
-      " ns");
-}
-
-std::string SameKindTitle(const Json& results) {
-  const auto ns = [&](const char* benchmark) {
-    return Number(Median(results, "lock", benchmark, 8, "real_time"));
-  };
-  return absl::StrCat(
-      "8 threads that all want one kind: ", ns("BM_LockUnlock<Library>/same:1"),
-      " ns, a pthread mutex ", ns("BM_LockUnlock<PthreadPerKind>/same:1"),
-      " ns");
-}
-
-std::string AttachTitle(const Json& results) {
-  const auto ns = [&](const char* benchmark) {
-    return Number(Median(results, "attach", benchmark, 1, "cpu_time"));
-  };
-  return absl::StrCat(
-      "Attach + detach, one thread: ", ns("BM_AttachDetach_Library"),
-      " ns, by hand ", ns("BM_AttachDetach_ByHand"), " ns");
-}
-
-std::string CloseTitle(const Json& results) {
-  const auto ns = [&](const char* benchmark) {
-    return Number(Median(results, "close", benchmark, 1, "per_handle") * 1e9);
-  };
-  return absl::StrCat(
-      "Close of 100,000 handles: ", ns("BM_Close_Library/100000"),
-      " ns each, of 1,000: ", ns("BM_Close_Library/1000"), " ns each");
-}
-
-std::string ScopeTitle(const Json& results) {
-  const auto ns = [&](int threads) {
-    return Number(Median(results, "scope", "BM_BeginEndTransfer_OneShare",
-                         threads, "cpu_time"));
-  };
-  return absl::StrCat("Begin + end of a transfer on one share: ", ns(1),
-                      " ns of CPU time with 1 thread, ", ns(16), " ns with 16");
-}
-
-std::string KeptTitle(const Json& results) {
-  const auto rate = [&](const char* benchmark) {
-    return Number(Median(results, "kept", benchmark, 8, "requests_per_second"));
-  };
-  return absl::StrCat("Kept connections, 8 threads: ", rate("BM_Kept/library"),
-                      " requests/s, by hand ", rate("BM_Kept/by_hand"),
-                      ", gated ", rate("BM_Kept/library_gated"));
-}
-
-std::string TlsTitle(const Json& results) {
-  const auto rate = [&](const char* benchmark) {
-    return Median(results, "tls", benchmark, 8, "requests_per_second");
-  };
-  return absl::StrCat("New HTTPS connections, 8 threads: one share gives ",
-                      Number(rate("BM_Tls/library") / rate("BM_Tls/no_share")),
-                      " times the rate of none");
-}
-
-std::string LatencyTitle(const Json& results) {
-  const auto rate = [&](const char* benchmark) {
-    return Median(results, "latency", benchmark, 64, "requests_per_second");
-  };
-  const double gated = rate("BM_Latency/library_gated");
-  return absl::StrCat("A server that takes 20 ms, 64 threads: gated ",
-                      Number(gated / rate("BM_Latency/library")),
-                      " of ungated, and ",
-                      Number(gated / rate("BM_Latency/one_call_at_a_time")),
-                      " times a mutex around each call");
-}
-
-std::string DnsTitle(const Json& results) {
-  const auto ms = [&](const char* benchmark) {
-    return Number(Median(results, "dns", benchmark, 8, "first_byte_ms"));
-  };
-  return absl::StrCat(
-      "A resolver that takes 50 ms, 8 threads: first byte after ",
-      ms("BM_Dns/library"), " ms, without a share after ",
-      ms("BM_Dns/no_share"), " ms");
-}
-
-std::string KindsTitle(const Json& results) {
-  const auto rate = [&](const char* benchmark) {
-    return Median(results, "kinds", benchmark, 8, "requests_per_second");
-  };
-  return absl::StrCat(
-      "New handles, 8 threads: a share of connections gives ",
-      Number(rate("BM_Kind/connect") / rate("BM_Kind/connect_no_share")),
-      " times the rate of none");
-}
 
 std::vector<Figure> MakeFigures() {
   static constexpr char kThreads[] = "threads";
@@ -150,14 +49,67 @@ std::vector<Figure> MakeFigures() {
       {"this library", "BM_Tls/library", 0},
       {"a share by hand", "BM_Tls/by_hand", 2},
       {"no share", "BM_Tls/no_share", 3},
-      {"by hand, one mutex", "BM_Tls/by_hand_one_mutex", 4},
       {"a share per thread", "BM_Tls/share_per_thread", 5}};
   const std::vector<Series> dns = {
       {"this library", "BM_Dns/library", 0},
       {"a share by hand", "BM_Dns/by_hand", 2},
       {"no share", "BM_Dns/no_share", 3},
       {"a share per thread", "BM_Dns/share_per_thread", 5}};
+  const std::vector<Series> requests = {
+      {"HTTP, a share", "BM_Http/share", 0},
+      {"HTTPS, a share", "BM_Https/share", 7},
+      {"HTTP, hand-made pool", "BM_Http/pool", 2},
+      {"HTTPS, hand-made pool", "BM_Https/pool", 8},
+      {"HTTP, no share", "BM_Http/no_share", 3},
+      {"HTTPS, no share", "BM_Https/no_share", 9}};
   return {
+      {"requests", "requests", kRate, 1, kThreads, "requests/s", kRequests,
+       false, true, requests, "A new handle for each request"},
+      {nullptr, "requests", "client_cpu_s", 1, kThreads,
+       "CPU seconds of the client for 1,000 requests", kRequests, false, false,
+       requests, nullptr},
+      {nullptr, "requests", "connections", 1, kThreads,
+       "connections that the server counted", kRequests, false, false, requests,
+       nullptr},
+      {"kept",
+       "requests",
+       kRate,
+       1,
+       kThreads,
+       "requests/s",
+       kRequests,
+       false,
+       false,
+       {{"HTTP, a share", "BM_Http/kept", 0},
+        {"HTTPS, a share", "BM_Https/kept", 7},
+        {"HTTP, hand-made pool", "BM_Http/pool", 2},
+        {"HTTPS, hand-made pool", "BM_Https/pool", 8},
+        {"HTTP, a share, gated", "BM_Http/kept_gated", 1}},
+       "A kept handle for each thread"},
+      {nullptr,
+       "pool",
+       "cpu_time",
+       1,
+       "idle connections",
+       "ns of CPU time to borrow and give back",
+       {1, 10, 100},
+       true,
+       false,
+       {{"one thread", "BM_BorrowGiveBack", 0}},
+       nullptr},
+      {nullptr,
+       "tls",
+       "client_cpu_s",
+       1,
+       kThreads,
+       "CPU seconds of the client for 1,000 requests, with the system's "
+       "certificate authorities",
+       {1, 8},
+       false,
+       false,
+       {{"this library", "BM_Bundle/share", 0},
+        {"no share", "BM_Bundle/no_share", 3}},
+       nullptr},
       {"lock",
        "lock",
        "cpu_time",
@@ -171,7 +123,7 @@ std::vector<Figure> MakeFigures() {
         {"pthread mutex per kind", "BM_LockUnlock<PthreadPerKind>/same:0", 2},
         {"absl::Mutex per kind", "BM_LockUnlock<AbslPerKind>/same:0", 6},
         {"one std::mutex for all", "BM_LockUnlock<StdMutexForAll>/same:0", 4}},
-       &LockTitle},
+       "Each thread a kind of its own"},
       {"lock_same_kind",
        "lock",
        "real_time",
@@ -185,7 +137,7 @@ std::vector<Figure> MakeFigures() {
         {"pthread mutex per kind", "BM_LockUnlock<PthreadPerKind>/same:1", 2},
         {"absl::Mutex per kind", "BM_LockUnlock<AbslPerKind>/same:1", 6},
         {"one std::mutex for all", "BM_LockUnlock<StdMutexForAll>/same:1", 4}},
-       &SameKindTitle},
+       "All threads the same kind"},
       {nullptr,
        "lock",
        "real_time",
@@ -211,7 +163,7 @@ std::vector<Figure> MakeFigures() {
        false,
        {{"this library", "BM_AttachDetach_Library", 0},
         {"by hand", "BM_AttachDetach_ByHand", 2}},
-       &AttachTitle},
+       "Attach + detach"},
       {"close",
        "close",
        "per_handle",
@@ -223,7 +175,7 @@ std::vector<Figure> MakeFigures() {
        false,
        {{"this library", "BM_Close_Library", 0},
         {"by hand", "BM_Close_ByHand", 2}},
-       &CloseTitle},
+       "Close of a share"},
       {nullptr,
        "close",
        "bytes",
@@ -246,23 +198,9 @@ std::vector<Figure> MakeFigures() {
        false,
        {{"one share", "BM_BeginEndTransfer_OneShare", 0},
         {"a share per thread", "BM_BeginEndTransfer_OwnShare", 5}},
-       &ScopeTitle},
-      {"kept",
-       "kept",
-       kRate,
-       1,
-       kThreads,
-       "requests/s",
-       kTo64,
-       false,
-       false,
-       {{"this library", "BM_Kept/library", 0},
-        {"this library, gated", "BM_Kept/library_gated", 1},
-        {"a share by hand", "BM_Kept/by_hand", 2},
-        {"no share", "BM_Kept/no_share", 3}},
-       &KeptTitle},
+       "Begin + end of a transfer"},
       {"tls", "tls", kRate, 1, kThreads, "requests/s", kTo16, false, false,
-       ways, &TlsTitle},
+       ways, "New HTTPS connections"},
       {nullptr, "tls", "resumed_percent", 1, kThreads,
        "% of handshakes resumed", kTo16, false, false, ways, nullptr},
       {nullptr, "tls", "client_cpu_s", 1, kThreads,
@@ -283,9 +221,9 @@ std::vector<Figure> MakeFigures() {
        {{"this library", "BM_Latency/library", 0},
         {"this library, gated", "BM_Latency/library_gated", 1},
         {"a mutex around each call", "BM_Latency/one_call_at_a_time", 4}},
-       &LatencyTitle},
+       "A server that takes 20 ms"},
       {"dns", "dns", "first_byte_ms", 1, kThreads, "ms to the first byte",
-       kTo64, false, true, dns, &DnsTitle},
+       kTo64, false, true, dns, "A resolver that takes 50 ms"},
       {nullptr, "dns", "first_byte_later_ms", 1, kThreads,
        "ms to the first byte, without each thread's first request", kTo64,
        false, false, dns, nullptr},
@@ -301,51 +239,17 @@ std::vector<Figure> MakeFigures() {
        kTo16,
        false,
        false,
-       {{"connections", "BM_Kind/connect", 0},
-        {"connections, no share", "BM_Kind/connect_no_share", 3},
-        {"cookies", "BM_Kind/cookie", 1},
-        {"cookies, no share", "BM_Kind/cookie_no_share", 5},
-        {"HSTS", "BM_Kind/hsts", 2},
-        {"HSTS, no share", "BM_Kind/hsts_no_share", 4}},
-       &KindsTitle},
-      {nullptr,
-       "kinds",
-       "connections",
-       1,
-       kThreads,
-       "connections opened in the run",
-       kTo16,
-       false,
-       false,
-       {{"connections", "BM_Kind/connect", 0},
-        {"connections, no share", "BM_Kind/connect_no_share", 3},
-        {"cookies", "BM_Kind/cookie", 1},
-        {"HSTS", "BM_Kind/hsts", 2}},
-       nullptr},
+       {{"cookies in a share", "BM_Kind/cookie", 0},
+        {"a share without them", "BM_Kind/cookie_own", 6},
+        {"cookies, no share", "BM_Kind/cookie_no_share", 3},
+        {"HSTS in a share", "BM_Kind/hsts", 1},
+        {"HSTS, no share", "BM_Kind/hsts_no_share", 5}},
+       "Kinds that are not among the default ones"},
   };
 }
 
 std::string Escaped(absl::string_view text) {
   return absl::StrReplaceAll(text, {{"\"", "'"}, {"\\", "/"}});
-}
-
-// In lines that fit the width of a plot.
-std::string Wrapped(absl::string_view title) {
-  constexpr size_t kWidth = 52;
-  std::string text;
-  size_t line = 0;
-  for (absl::string_view word : absl::StrSplit(title, ' ')) {
-    if (line > 0 && line + 1 + word.size() > kWidth) {
-      text += "\\n";
-      line = 0;
-    } else if (line > 0) {
-      text += ' ';
-      ++line;
-    }
-    absl::StrAppend(&text, Escaped(word));
-    line += word.size();
-  }
-  return text;
 }
 
 }  // namespace
@@ -455,10 +359,9 @@ std::string GnuplotScript(const Figure& figure, const Json& results,
       "set terminal svg size 540,440 dynamic noenhanced background 'white' "
       "font 'Helvetica,Arial,sans-serif,15' linewidth 1\n",
       "set output '", svg_path, "'\n", "set title \"",
-      figure.title == nullptr ? "" : Wrapped(figure.title(results)), "\"\n",
-      "set xlabel '", figure.x_label, "' offset 0,0.6\n", "set ylabel '",
-      figure.y_label, "'\n", "set logscale x ",
-      figure.x_is_argument ? "10" : "2", "\n",
+      figure.title == nullptr ? "" : figure.title, "\"\n", "set xlabel '",
+      figure.x_label, "' offset 0,0.6\n", "set ylabel '", figure.y_label, "'\n",
+      "set logscale x ", figure.x_is_argument ? "10" : "2", "\n",
       figure.log_y ? "set logscale y 10\n" : "set yrange [0:*]\n",
       "set xtics nomirror (", absl::StrJoin(tics, ", "), ")\n",
       "set ytics nomirror\n"

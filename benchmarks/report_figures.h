@@ -33,11 +33,11 @@ struct Figure {
   bool x_is_argument;
   bool log_y;
   std::vector<Series> series;
-  // What the plot shows, in one line, from the values.
-  std::string (*title)(const Json& results);
+  const char* title;  // of the plot
 };
 
-// Every figure, in the order of the report.
+// Every figure, in the order of the report. The first one is the plot of the
+// report's first page.
 const std::vector<Figure>& Figures();
 
 // The median of one value in the figure's unit, with what Values() refuses.

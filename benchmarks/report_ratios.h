@@ -8,6 +8,7 @@
 #ifndef CURLSHARE_BENCHMARKS_REPORT_RATIOS_H_
 #define CURLSHARE_BENCHMARKS_REPORT_RATIOS_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -56,8 +57,10 @@ struct Ratio {
   Verdict verdict = Verdict::kNotMeasured;
 };
 
-// Every ratio of the report, in its order.
+// Every ratio of the report, in its order; the first kFirstPageRatios are what
+// its first page shows.
 absl::Span<const RatioSpec> RatioTable();
+constexpr size_t kFirstPageRatios = 14;
 
 // `spec` must outlive the Ratio.
 Ratio ComputeRatio(const RatioSpec& spec, const Json& results);

@@ -61,23 +61,25 @@ constexpr Measurement kMeasurements[] = {
      "Close.*/(1000|100000)/", 0.1, 0.1, 12, 5},
     {"scope", "begin and end of a transfer", "attach_benchmark", "BeginEnd",
      "BeginEnd.*threads:(1|16)$", 0.1, 0.05, 12, 2},
-    {"kept", "kept connections", "transfer_benchmark", "BM_Kept",
-     "BM_Kept.*threads:(1|2|8|64)$", 0.4, 0.15, 130, 16},
-    {"tls", "new HTTPS connections", "transfer_benchmark", "BM_Tls",
-     "BM_Tls.*threads:(1|8)$", 0.5, 0.2, 150, 12},
+    {"pool", "the connection pool alone", "pool_benchmark", ".", ".", 0.1, 0.05,
+     4, 1},
+    {"requests", "requests over HTTP and HTTPS", "transfer_benchmark",
+     "BM_Https?/", "BM_Https?/.*threads:(1|8|16|64)$", 0.4, 0.15, 230, 40},
+    {"tls", "new HTTPS connections", "transfer_benchmark", "BM_Tls|BM_Bundle",
+     "BM_(Tls|Bundle).*threads:(1|8)$", 0.5, 0.2, 170, 25},
     {"latency", "a server that takes 20 ms", "transfer_benchmark", "BM_Latency",
      "BM_Latency/library.*threads:(1|64|256)$|"
      "BM_Latency/one_call.*threads:(1|64)$",
      0.1, 0.1, 190, 20},
     {"dns", "a resolver that takes 50 ms", "dns_benchmark", ".",
      "threads:(1|8|64)$", 0.1, 0.1, 100, 15},
-    {"kinds", "cookies, connections, HSTS", "transfer_benchmark", "BM_Kind",
+    {"kinds", "cookies, HSTS", "transfer_benchmark", "BM_Kind",
      "BM_Kind.*threads:(1|8)$", 0.3, 0.15, 120, 14},
     {"psl", "the Public Suffix List", "transfer_benchmark", "BM_Psl",
      "BM_Psl.*threads:(8|64)$", 0.3, 0.15, 30, 3},
 };
-constexpr int kInstructionsSeconds = 75;
-constexpr int kQuickInstructionsSeconds = 30;
+constexpr int kInstructionsSeconds = 100;
+constexpr int kQuickInstructionsSeconds = 40;
 constexpr int kDefaultRepetitions = 7;
 constexpr int kQuickRepetitions = 3;
 
@@ -187,7 +189,7 @@ const std::vector<Counting>& Countings() {
        100,
        600,
        400,
-       {"library", "by_hand"}},
+       {"library", "new", "no_share", "by_hand"}},
       {"instructions_tls",
        true,
        "/",

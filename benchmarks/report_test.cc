@@ -39,8 +39,9 @@ class ReportTest : public ::testing::Test {
 [ "$1" = --version ] && exit 0
 out=$(sed -n "s/^set output '\(.*\)'$/\1/p" "$1")
 echo '<svg viewBox="0 0 1 1"><title>Gnuplot</title></svg>' > "$out")sh");
-    for (const char* program : {"lock_benchmark", "attach_benchmark",
-                                "transfer_benchmark", "dns_benchmark"}) {
+    for (const char* program :
+         {"lock_benchmark", "attach_benchmark", "pool_benchmark",
+          "transfer_benchmark", "dns_benchmark"}) {
       Benchmark(program, R"sh({"name": "BM_X", "run_name": "BM_X",
                              "run_type": "iteration", "threads": 1})sh");
     }
@@ -125,7 +126,7 @@ TEST_F(ReportTest, WritesItsFilesWithoutValgrindToo) {
   EXPECT_EQ(Run({Out()}), 0) << Errors();
   EXPECT_THAT(Errors(), AllOf(HasSubstr("without instructions: valgrind does "
                                         "not run here; install it"),
-                              ContainsRegex("1 of 10  lock and unlock")));
+                              ContainsRegex("1 of 11  lock and unlock")));
   const auto results = ReadResults(Path("report/results.json"));
   ASSERT_TRUE(results.ok()) << results.status();
   const Json& ratio = (*results)["ratios"]["instructions_vs_by_hand"];
@@ -158,6 +159,7 @@ echo "totals: $((1000 + each * $4))" > "$out")sh");
   ASSERT_TRUE(results.ok()) << results.status();
   const Json& ratio = (*results)["ratios"]["instructions_vs_by_hand"];
   EXPECT_EQ(ratio["value"], 1.25);
+  EXPECT_EQ((*results)["ratios"]["instructions_vs_no_share"]["value"], 1.25);
   EXPECT_EQ((*results)["ratios"]["tls_instructions_vs_no_share"]["value"],
             1.25);
   EXPECT_EQ(ratio["met"], false);
@@ -242,7 +244,7 @@ TEST_F(ReportTest, BadInputIsRefusedBeforeItMeasures) {
   Write("broken.json", "{\"format\": ");
   Write("foreign.json", "{\"benchmarks\": []}");
   Json results = CannedResults();
-  results["ratios"]["kept_8_vs_by_hand"].erase("value");
+  results["ratios"]["http_8_kept_vs_pool"].erase("value");
   Write("no_value.json", ResultsText(results));
   for (const char* option : {"--compare", "--from"}) {
     for (const auto& [file, text] :
@@ -251,7 +253,7 @@ TEST_F(ReportTest, BadInputIsRefusedBeforeItMeasures) {
           std::pair("broken.json", "is broken: it is no valid JSON"),
           std::pair("foreign.json", "is not a results.json of this report"),
           std::pair("no_value.json",
-                    "its ratio kept_8_vs_by_hand has no value")}) {
+                    "its ratio http_8_kept_vs_pool has no value")}) {
       EXPECT_EQ(Run({Out(), option, Path(file)}), 2) << option << file;
       EXPECT_THAT(Errors(), AllOf(HasSubstr(text), HasSubstr(Path(file))));
     }
@@ -270,7 +272,7 @@ TEST_F(ReportTest, BadInputIsRefusedBeforeItMeasures) {
 TEST_F(ReportTest, MakesTheReportAgainAndComparesIt) {
   Json results = CannedResults();
   Write("old.json", ResultsText(results));
-  Scale(results, "kept", "BM_Kept/library", "requests_per_second", 0.5);
+  Scale(results, "requests", "BM_Http/kept", "requests_per_second", 0.5);
   Write("new.json", ResultsText(results));
   EXPECT_EQ(
       Run({Out(), "--from", Path("new.json"), "--compare", Path("old.json")}),
@@ -279,14 +281,14 @@ TEST_F(ReportTest, MakesTheReportAgainAndComparesIt) {
   EXPECT_FALSE(fs::exists(Path("ran")));
   for (const std::string& text :
        {ReadFile(Path("stdout")), ReadFile(Path("report/report.md"))}) {
-    EXPECT_THAT(text, HasSubstr("`kept_8_vs_by_hand`: was met (1), is missed "
+    EXPECT_THAT(text, HasSubstr("`http_8_kept_vs_pool`: was met (1), is missed "
                                 "(0.50)"));
   }
   // What it wrote reads back as what it was made from.
   const auto again = ReadResults(Path("report/results.json"));
   ASSERT_TRUE(again.ok()) << again.status();
   EXPECT_EQ((*again)["measurements"], results["measurements"]);
-  EXPECT_THAT((*again)["ratios"]["kept_8_vs_by_hand"].dump(),
+  EXPECT_THAT((*again)["ratios"]["http_8_kept_vs_pool"].dump(),
               Not(HasSubstr("null")));
 }
 

@@ -1,7 +1,6 @@
 #include "benchmarks/report_text.h"
 
 #include <cctype>
-#include <cmath>
 #include <map>
 #include <string>
 #include <utility>
@@ -14,7 +13,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/substitute.h"
 #include "absl/types/span.h"
 #include "benchmarks/report_data.h"
 #include "benchmarks/report_figures.h"
@@ -32,6 +30,50 @@ struct Section {
 };
 
 constexpr Section kSections[] = {
+    {"requests", "Requests over HTTP and HTTPS",
+     "An answer of 2 bytes, server and clients on the same processors. A new "
+     "handle for each request: an `Easy` with its options, and in a share of "
+     "the default kinds, or in none. The hand-made pool keeps `CURL*` handles "
+     "in "
+     "a vector under a mutex, set up once but for the URL. A kept handle is "
+     "one "
+     "`Easy` for each thread. Gated is what some kinds need: one thread at a "
+     "time in libcurl."},
+    {"pool", "The connection pool alone",
+     "A multi handle is borrowed for an origin and given back, while others "
+     "lie "
+     "in the pool."},
+    {"instructions", "Instructions for a request",
+     "Counted by callgrind, on one thread, the server in another process: the "
+     "difference of two runs, so that start and end do not count. A request of "
+     "a kept handle (plain HTTP), and one on a new connection (HTTPS), for "
+     "which every handshake but without a share is resumed."},
+    {"tls", "New HTTPS connections",
+     "A new handle and a new connection for each request. Without a share "
+     "every handshake is a full one. In the first table connections may not be "
+     "used again (CURLOPT_FORBID_REUSE), and the system's certificate "
+     "authorities are trusted besides the server's own: in a share they are "
+     "read once for each connection at the same time. In the others TLS "
+     "sessions are shared and connections are not, and the server's own "
+     "certificate is all there is to read. TLS 1.3 tickets are used once, and "
+     "libcurl keeps few for each server: threads that connect at the same "
+     "moment may find none. The server's key is an elliptic curve's (P-256), "
+     "for which a full handshake is cheap."},
+    {"latency", "A server that answers after 20 ms",
+     "Kept connections. The gate lets waits overlap; a mutex around "
+     "curl_easy_perform, which also makes every kind safe, does not."},
+    {"dns", "A resolver that takes 50 ms",
+     "A new handle for each request, 20 requests of each thread, of which DNS "
+     "answers alone are shared. The benchmark defines getaddrinfo itself: it "
+     "sleeps 50 ms, counts, and answers 127.0.0.1, so that no look-up leaves "
+     "the process. The share is empty at the start, where all threads look up "
+     "at once."},
+    {"kinds", "Cookies, HSTS",
+     "Kept handles. Cookies: one handle of the share is given a cookie, every "
+     "request sends it; the controls have each a copy of it. HSTS, behind the "
+     "gate: one handle learns that the server wants HTTPS, every other asks "
+     "for "
+     "http:// and follows (the control asks for https://)."},
     {"lock", "Lock and unlock",
      "The two callbacks that libcurl calls for each access to shared data. "
      "This "
@@ -50,272 +92,53 @@ constexpr Section kSections[] = {
      "What a transfer costs besides libcurl, on an ungated share. The control "
      "has nothing in common between threads: what is above it would be a cache "
      "line that threads write in turn."},
-    {"kept", "Kept connections",
-     "Each thread has a handle, which keeps its connection; plain HTTP, an "
-     "answer of 2 bytes, server and clients on the same processors. Nothing "
-     "shared is needed once the connection is open, so that this shows costs: "
-     "of the library, and of the gate where the processor is the limit."},
-    {"instructions", "Instructions for a request",
-     "Counted by callgrind, on one thread, the server in another process: the "
-     "difference of two runs, so that start and end do not count. A request on "
-     "a kept connection (plain HTTP), and one on a new connection (HTTPS), for "
-     "which every handshake but without a share is resumed."},
-    {"tls", "New HTTPS connections",
-     "A new handle, and so a new connection, for each request. Without a share "
-     "every handshake is a full one. TLS 1.3 tickets are used once, and "
-     "libcurl "
-     "keeps few for each server: threads that connect at the same moment may "
-     "find none. The server's key is an elliptic curve's (P-256), for which a "
-     "full handshake is cheap."},
-    {"latency", "A server that answers after 20 ms",
-     "Kept connections. The gate lets waits overlap; a mutex around "
-     "curl_easy_perform, which also makes every kind safe, does not."},
-    {"dns", "A resolver that takes 50 ms",
-     "A new handle for each request, 20 requests of each thread. The benchmark "
-     "defines getaddrinfo itself: it sleeps 50 ms, counts, and answers "
-     "127.0.0.1, so that no look-up leaves the process. The share is empty at "
-     "the start, where all threads look up at once."},
-    {"kinds", "Cookies, connections, HSTS",
-     "By hand these crash or race, whatever the locks; here they are behind "
-     "the "
-     "gate. Cookies: one handle is given a cookie, every request sends it (the "
-     "control sends it without a share). Connections: a new handle for each "
-     "request takes a connection that another has left. HSTS: one handle "
-     "learns "
-     "that the server wants HTTPS, every other asks for http:// and follows "
-     "(the control asks for https://)."},
     {"psl", "The Public Suffix List",
      "Each answer sets a cookie with a Domain, for which libcurl takes the PSL "
      "lock, always exclusive here."},
 };
 
-const Ratio* Find(absl::Span<const Ratio> ratios, absl::string_view name) {
-  for (const Ratio& ratio : ratios) {
-    if (ratio.spec->name == name) return &ratio;
-  }
-  return nullptr;
-}
-
-// Where a quotient stands to 1, by all of its repetitions.
-enum class Side {
-  kUnknown,  // not measured
-  kNoisy,    // some above, some below, far apart: no saying
-  kBelow,
-  kSame,
-  kAbove,
-};
-
-class Summary {
- public:
-  Summary(const Json& results, absl::Span<const Ratio> ratios)
-      : results_(results), ratios_(ratios) {}
-
-  std::string Text() const {
-    return absl::StrCat("## What sharing gains here\n\n", Gains(),
-                        "\n## What it costs\n\n", Costs(),
-                        "\n## When not to share\n\n", WhenNot(), "\n");
-  }
-
- private:
-  Side SideOf(absl::string_view name) const {
-    const Ratio* const ratio = Find(ratios_, name);
-    if (ratio == nullptr || ratio->spread.count == 0) return Side::kUnknown;
-    const Spread& spread = ratio->spread;
-    // Less than a hundredth is of no use to anybody.
-    if (spread.min > 1)
-      return spread.median > 1.01 ? Side::kAbove : Side::kSame;
-    if (spread.max < 1)
-      return spread.median < 0.99 ? Side::kBelow : Side::kSame;
-    constexpr double kFarApart = 0.2;
-    return spread.max - spread.min > kFarApart ? Side::kNoisy : Side::kSame;
-  }
-
-  // "**1.34 times** (1.30 to 1.41)", "0.99 times (0.97 to 1.03, within the
-  // noise)".
-  std::string Times(absl::string_view name) const {
-    const Side side = SideOf(name);
-    if (side == Side::kUnknown) return "(not measured)";
-    const Spread& spread = Find(ratios_, name)->spread;
-    const std::string range =
-        absl::StrCat(Number(spread.min), " to ", Number(spread.max));
-    if (side == Side::kSame || side == Side::kNoisy) {
-      return absl::StrCat(
-          Number(spread.median), " times (", range,
-          spread.min <= 1 && spread.max >= 1 ? ", within the noise)" : ")");
-    }
-    return absl::StrCat("**", Number(spread.median), " times** (", range, ")");
-  }
-
-  std::string Value(const char* measurement, const char* benchmark, int threads,
-                    const char* metric, double scale = 1) const {
-    const auto values =
-        Values(results_, measurement, benchmark, threads, metric);
-    return values.ok() ? Number(SpreadOf(*values).median * scale)
-                       : "(not measured)";
-  }
-
-  std::string Gains() const {
-    std::string text;
-    absl::StrAppend(
-        &text,
-        "- **Slow name look-ups.** With a resolver that takes 50 ms, 8 "
-        "threads and a new handle for each request, the first byte comes "
-        "after ",
-        Value("dns", "BM_Dns/library", 8, "first_byte_ms"), " ms instead of ",
-        Value("dns", "BM_Dns/no_share", 8, "first_byte_ms"), " ms, with ",
-        Value("dns", "BM_Dns/library", 8, "lookups"), " look-ups instead of ",
-        Value("dns", "BM_Dns/no_share", 8, "lookups"), ".\n");
-    absl::StrAppend(
-        &text, "- **New HTTPS connections.** With 8 threads one share gives ",
-        Times("tls_8_vs_no_share"), " the requests/s of no share (",
-        Value("tls", "BM_Tls/library", 8, "requests_per_second"), " against ",
-        Value("tls", "BM_Tls/no_share", 8, "requests_per_second"), "), and ",
-        Value("tls", "BM_Tls/library", 8, "resumed_percent"),
-        " % of the handshakes are resumed. CPU time: of the client ",
-        Times("tls_8_client_cpu_vs_no_share"), ", of the server ",
-        Times("tls_8_server_cpu_vs_no_share"), ".\n");
-    absl::StrAppend(
-        &text,
-        "- **New handles on open connections.** A share of connections, "
-        "which by hand races, gives 8 threads that make a new handle for each "
-        "request ",
-        Times("connect_8_vs_no_share"), " the requests/s of no share.\n");
-    return text;
-  }
-
-  std::string Costs() const {
-    std::string text;
-    absl::StrAppend(
-        &text, "- **A request** on a kept connection: ",
-        Times("instructions_vs_by_hand"),
-        " the instructions of libcurl by hand; with 8 threads ",
-        Times("kept_8_vs_by_hand"), " its requests/s.\n",
-        "- **Lock + unlock:** ",
-        Value("lock", "BM_LockUnlock<Library>/same:0", 1, "cpu_time"),
-        " ns, a pthread mutex by hand ",
-        Value("lock", "BM_LockUnlock<PthreadPerKind>/same:0", 1, "cpu_time"),
-        " ns.\n", "- **Attach + detach:** ",
-        Value("attach", "BM_AttachDetach_Library", 1, "cpu_time"),
-        " ns, by hand ",
-        Value("attach", "BM_AttachDetach_ByHand", 1, "cpu_time"), " ns; ",
-        Value("close", "BM_Close_Library/100000", 1, "bytes"),
-        " bytes for each handle.\n");
-    absl::StrAppend(
-        &text,
-        "- **The gate**, which cookies, connections and HSTS need: where "
-        "transfers wait for the server, with 64 threads, ",
-        Times("latency_64_gated_vs_ungated"),
-        " the requests/s of no gate; where the processor is the limit, ",
-        Times("gated_1_vs_ungated"), " with 1 thread, ",
-        Times("gated_2_vs_ungated"), " with 2, ", Times("gated_8_vs_ungated"),
-        " with 8.\n");
-    return text;
-  }
-
-  // What to say for where the quotient stands; $0 is Times(name).
-  std::string Advice(absl::string_view name, absl::string_view subject,
-                     absl::string_view below, absl::string_view same,
-                     absl::string_view above) const {
-    absl::string_view text;
-    switch (SideOf(name)) {
-      case Side::kUnknown:
-        return absl::StrCat("- ", subject, ": not measured.\n");
-      case Side::kNoisy:
-        return absl::StrCat("- ", subject, ": this run cannot tell; ",
-                            Times(name), ".\n");
-      case Side::kBelow:
-        text = below;
-        break;
-      case Side::kSame:
-        text = same;
-        break;
-      case Side::kAbove:
-        text = above;
-        break;
-    }
-    return absl::StrCat("- ", absl::Substitute(text, Times(name)), "\n");
-  }
-
-  std::string WhenNot() const {
-    constexpr absl::string_view kKeptNothing =
-        "Where each thread keeps its handle and its connection, sharing gains "
-        "nothing once they are open: $0 the requests/s of no share, with 8 "
-        "threads.";
-    constexpr absl::string_view kGateFree =
-        "The gate is no reason against a kind on this machine: with 8 threads "
-        "that the processor limits, $0 the requests/s of no gate.";
-    constexpr absl::string_view kOwnShares =
-        "Few threads that live long and make new connections to one server are "
-        "as well off with a share each: $0 the requests/s of one share, with 8 "
-        "threads, as each finds a ticket of its own. Each then looks names up "
-        "for itself, and starts without what others know.";
-    return absl::StrCat(
-        Advice("kept_8_vs_no_share",
-               "What sharing gains threads that keep their connections",
-               kKeptNothing, kKeptNothing,
-               "Threads that keep their handle and its connection gained even "
-               "so: $0 the requests/s of no share, with 8 threads."),
-        Advice(
-            "gated_8_vs_ungated",
-            "What the gate costs where the processor is the limit",
-            "Where the processor is the limit and not the network, leave out "
-            "the kinds that need the gate: it gives $0 the requests/s of no "
-            "gate, with 8 threads.",
-            kGateFree, kGateFree),
-        Advice("share_per_thread_tls_8_vs_library",
-               "Whether a share for each thread would do for new connections",
-               "A share for each thread is no substitute: $0 the requests/s of "
-               "one share on new HTTPS connections, with 8 threads.",
-               kOwnShares, kOwnShares));
-  }
-
-  const Json& results_;
-  const absl::Span<const Ratio> ratios_;
-};
-
-std::string RatioTableMarkdown(absl::Span<const Ratio> ratios) {
+std::string RatiosMarkdown(absl::Span<const Ratio> ratios) {
   std::string text =
-      "## Figures and goals\n\n"
-      "| What | Value | Range | cv | Goal | Verdict |\n"
-      "|:---|---:|:---:|---:|---:|:---|\n";
+      "| What | Value | Range | Goal | Verdict |\n"
+      "|:---|---:|:---:|---:|:---|\n";
+  std::string why;
   for (const Ratio& ratio : ratios) {
+    const RatioSpec& spec = *ratio.spec;
     const bool known = ratio.spread.count > 0;
     const std::string verdict = VerdictText(ratio);
     const bool missed = ratio.verdict == Verdict::kMissed ||
                         ratio.verdict == Verdict::kMissedInNoise;
     absl::StrAppend(
-        &text, "| ", ratio.spec->what, " (`", ratio.spec->name, "`) | ",
+        &text, "| ", spec.what, " (`", spec.name, "`) | ",
         known ? Number(ratio.spread.median) : "", " | ",
         known ? absl::StrCat(Number(ratio.spread.min), " - ",
                              Number(ratio.spread.max))
               : "",
-        " | ", known ? absl::StrFormat("%.1f %%", 100 * ratio.spread.cv) : "",
         " | ",
-        absl::StrReplaceAll(GoalText(*ratio.spec),
+        absl::StrReplaceAll(GoalText(spec),
                             {{"<=", "\xE2\x89\xA4"}, {">=", "\xE2\x89\xA5"}}),
         " | ", missed ? absl::StrCat("**", verdict, "**") : verdict, " |\n");
-  }
-  absl::StrAppend(
-      &text,
-      "\nA value is the median of the quotients of the repetitions, the first "
-      "of the one with the first of the other, and so on; the range runs from "
-      "the smallest quotient to the largest, cv is their coefficient of "
-      "variation. A verdict is *within the noise* where some quotients meet "
-      "the "
-      "goal and some do not.\n\n");
-  std::string why;
-  for (const Ratio& ratio : ratios) {
-    if (ratio.spec->if_missed != nullptr &&
-        (ratio.verdict == Verdict::kMissed ||
-         ratio.verdict == Verdict::kMissedInNoise)) {
-      absl::StrAppend(&why, "- `", ratio.spec->name,
-                      "`: ", ratio.spec->if_missed, "\n");
+    if (missed && spec.if_missed != nullptr) {
+      absl::StrAppend(&why, "- `", spec.name, "`: ", spec.if_missed, "\n");
     }
   }
   if (!why.empty()) {
-    absl::StrAppend(&text, "Why goals were missed, as far as is known:\n\n",
-                    why, "\n");
+    absl::StrAppend(&text, "\nWhy goals were missed, as far as is known:\n\n",
+                    why);
   }
+  return text + "\n";
+}
+
+std::string Image(const Figure& figure) {
+  return absl::StrCat("![", figure.title, "](", figure.file, ".svg)\n\n");
+}
+
+std::string FirstPage(const Json& results, absl::Span<const Ratio> ratios) {
+  std::string text = absl::StrCat(
+      "## In short\n\nWith 8 threads, unless it says otherwise.\n\n",
+      RatiosMarkdown(ratios.subspan(0, kFirstPageRatios)));
+  const Figure& figure = Figures().front();
+  if (!FigureTable(figure, results).empty()) text += Image(figure);
   return text;
 }
 
@@ -339,9 +162,11 @@ std::string PslText(const Json& results) {
 std::string InstructionsText(const Json& results) {
   std::string rows;
   for (const auto& [label, benchmark] :
-       {std::pair("kept, this library", "instructions/library"),
-        std::pair("kept, by hand", "instructions/by_hand"),
-        std::pair("new, this library", "instructions_tls/library"),
+       {std::pair("kept, a share", "instructions/library"),
+        std::pair("kept, a share, a new handle", "instructions/new"),
+        std::pair("kept, no share", "instructions/no_share"),
+        std::pair("kept, a share by hand", "instructions/by_hand"),
+        std::pair("new, a share", "instructions_tls/library"),
         std::pair("new, a share by hand", "instructions_tls/by_hand"),
         std::pair("new, no share", "instructions_tls/no_share")}) {
     const auto values =
@@ -375,9 +200,8 @@ std::string SectionMarkdown(const Section& section, const Json& results) {
       absl::StrAppend(&text, "**Not measured:** ", figure.y_label, ".\n\n");
       continue;
     }
-    if (figure.file != nullptr) {
-      absl::StrAppend(&text, "![", figure.title(results), "](", figure.file,
-                      ".svg)\n\n");
+    if (figure.file != nullptr && &figure != &Figures().front()) {
+      text += Image(figure);
     }
     text += table;
   }
@@ -413,7 +237,11 @@ std::string HowMarkdown(const Json& results) {
       "machine, over loopback. A benchmark ends with an error if a request "
       "failed, or if the reuse that it is about did not happen, by what the "
       "server counted. Error bars run from the smallest repetition to the "
-      "largest; points are medians. results.json has every repetition.\n\n"
+      "largest; points are medians. A ratio is the median of the quotients of "
+      "the repetitions, the first of the one with the first of the other, and "
+      "so on; its range runs from the smallest quotient to the largest, and a "
+      "verdict is *within the noise* where some meet the goal and some do not. "
+      "results.json has every repetition.\n\n"
       "Made by\n\n```sh\n",
       command, "\n```\n");
   return text;
@@ -564,12 +392,13 @@ std::string ReportMarkdown(const Json& results, absl::Span<const Ratio> ratios,
         &text, "**The machine had other work:** its load average was ",
         Number(load), " before the run. Trust the ranges, not the values.\n\n");
   }
-  text += Summary(results, ratios).Text();
+  text += FirstPage(results, ratios);
   text += comparison;
-  text += RatioTableMarkdown(ratios);
   for (const Section& section : kSections) {
     text += SectionMarkdown(section, results);
   }
+  absl::StrAppend(&text, "## Other ratios\n\n",
+                  RatiosMarkdown(ratios.subspan(kFirstPageRatios)));
   text += HowMarkdown(results);
   return text;
 }
@@ -619,8 +448,9 @@ absl::StatusOr<std::string> ReportHtml(
                     "</a></li>\n");
     body.replace(at, kHeading.size(), absl::StrCat("<h2 id=\"", slug, "\">"));
   }
-  const size_t first = body.find("<h2");
-  body.insert(first == body.npos ? 0 : first,
+  // Behind the first page.
+  const size_t second = body.find("<h2", body.find("<h2") + 1);
+  body.insert(second == body.npos ? body.size() : second,
               absl::StrCat("<nav><ul>\n", contents, "</ul></nav>\n"));
   return absl::StrCat(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"

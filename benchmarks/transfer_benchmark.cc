@@ -1,13 +1,18 @@
 // Requests per second of whole transfers, with each way of sharing.
 //
-//   BM_Kept       one handle a thread, which keeps its connection
-//   BM_Tls        a new handle and a new connection for each request, HTTPS
-//   BM_Latency    kept connections, a server that answers after 20 ms
-//   BM_Kind       kinds that by hand are not safe, with this library; beside
-//                 each the same requests without a share
-//   BM_Psl        cookies with a Domain, so that each answer takes the PSL
-//                 lock: how often threads meet there
+//   BM_Http, BM_Https   a new handle for each request without a share, in a
+//                       share, and from a pool made by hand; and kept handles
+//   BM_Tls              a new handle and a new connection for each request,
+//                       HTTPS, of which TLS sessions alone are shared
+//   BM_Bundle           the same in a default share, with the system's bundle
+//                       of certificate authorities
+//   BM_Latency          kept connections, a server that answers after 20 ms
+//   BM_Kind             cookies and HSTS, beside the same requests without
+//   BM_Psl              cookies with a Domain, so that each answer takes the
+//                       PSL lock: how often threads meet there
 #include <algorithm>
+#include <fstream>
+#include <string>
 
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
@@ -19,22 +24,37 @@
 namespace curlshare::benchmarks {
 namespace {
 
-constexpr Job Kept(Way way) {
+constexpr Job Plain(Way way, bool tls, bool kept) {
   Job job{way, "/"};
-  job.reused = &ConnectionsKept;
+  job.tls = tls;
+  job.reused =
+      kept || way != Way::kNoShare ? &ConnectionsKept : &ConnectionsNew;
   return job;
 }
-template <Way kWay>
-constexpr Job kKept = Kept(kWay);
+template <Way kWay, bool kHttps>
+constexpr Job kFresh = Plain(kWay, kHttps, false);
+template <Way kWay, bool kHttps>
+constexpr Job kKept = Plain(kWay, kHttps, true);
 
 constexpr Job Tls(Way way) {
   Job job{way, "/"};
   job.tls = true;
+  job.fewer_kinds = LockData::kConnect;
   job.reused = way == Way::kNoShare ? &NoneResumed : &SomeResumed;
   return job;
 }
 template <Way kWay>
 constexpr Job kTls = Tls(kWay);
+
+constexpr Job Bundle(Way way) {
+  Job job{way, "/"};
+  job.tls = true;
+  job.new_connections_and_bundle = true;
+  job.reused = &ConnectionsNew;
+  return job;
+}
+template <Way kWay>
+constexpr Job kNewWithBundle = Bundle(kWay);
 
 constexpr Job Latency(Way way) {
   Job job{way, "/delay?ms=20"};
@@ -44,33 +64,25 @@ constexpr Job Latency(Way way) {
 template <Way kWay>
 constexpr Job kLatency = Latency(kWay);
 
-// Cookies: one handle is given a cookie, all send it. Connections: new handles
-// take connections that others have left. HSTS: one handle learns of it, all
-// follow. Each with what it is held against, the same requests without a share.
-constexpr Job Cookie(Way way) {
+// Cookies: every request sends one. Where they are shared one handle has got it
+// from the server, where not each has its own copy of it.
+constexpr Job Cookie(Way way, bool shared) {
   Job job{way, "/cookie/show"};
-  job.kinds = LockData::kCookie;
   job.body_bytes = 3;  // a=1
   job.reused = &ConnectionsKept;
-  if (way == Way::kNoShare) {
-    job.cookie = "a=1";
-  } else {
+  if (shared) {
+    job.more_kinds = LockData::kCookie;
     job.first_target = "/cookie/set?name=a&value=1";
+  } else {
+    job.cookies = true;
+    job.cookie = "127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t1";
   }
   return job;
 }
-template <Way kWay>
-constexpr Job kCookie = Cookie(kWay);
+template <Way kWay, bool kShared>
+constexpr Job kCookie = Cookie(kWay, kShared);
 
-constexpr Job Connect(Way way) {
-  Job job{way, "/"};
-  job.kinds = LockData::kConnect;
-  if (way != Way::kNoShare) job.reused = &ConnectionsReused;
-  return job;
-}
-template <Way kWay>
-constexpr Job kConnect = Connect(kWay);
-
+// HSTS: one handle learns that the server wants HTTPS, all follow.
 constexpr Job Hsts(Way way) {
   Job job{way, "/"};
   job.tls = true;
@@ -115,29 +127,53 @@ void LatencyOnOneCallAtATime() {
   }
 }
 
+void UsualThreads(benchmark::internal::Benchmark* registered) {
+  for (const int threads : {1, 2, 8, 16, 64}) registered->Threads(threads);
+}
+
+template <bool kHttps>
+void RegisterRequests(const std::string& name) {
+  const auto add = [&name](const char* way, auto* registered, auto* body) {
+    registered((name + way).c_str(), body)->Apply(&UsualThreads);
+  };
+  add("/no_share", &RegisterTransfers<kFresh<Way::kNoShare, kHttps>>,
+      &FreshHandles);
+  add("/share", &RegisterTransfers<kFresh<Way::kLibrary, kHttps>>,
+      &FreshHandles);
+  add("/pool", &RegisterTransfers<kFresh<Way::kHandMadePool, kHttps>>,
+      &FreshHandles);
+  add("/kept", &RegisterTransfers<kKept<Way::kLibrary, kHttps>>, &KeptHandles);
+}
+
 void RegisterAll() {
-  RegisterTransfers<kKept<Way::kNoShare>>("BM_Kept/no_share", &KeptHandles)
-      ->ThreadRange(1, 64);
-  RegisterTransfers<kKept<Way::kByHand>>("BM_Kept/by_hand", &KeptHandles)
-      ->ThreadRange(1, 64);
-  RegisterTransfers<kKept<Way::kLibrary>>("BM_Kept/library", &KeptHandles)
-      ->ThreadRange(1, 64);
-  RegisterTransfers<kKept<Way::kLibraryGated>>("BM_Kept/library_gated",
-                                               &KeptHandles)
-      ->ThreadRange(1, 64);
+  RegisterRequests<false>("BM_Http");
+  RegisterTransfers<kKept<Way::kLibraryGated, false>>("BM_Http/kept_gated",
+                                                      &KeptHandles)
+      ->Apply(&UsualThreads);
+  RegisterRequests<true>("BM_Https");
 
   RegisterTransfers<kTls<Way::kNoShare>>("BM_Tls/no_share", &FreshHandles)
       ->ThreadRange(1, 16);
   RegisterTransfers<kTls<Way::kByHand>>("BM_Tls/by_hand", &FreshHandles)
-      ->ThreadRange(1, 16);
-  RegisterTransfers<kTls<Way::kByHandOneMutex>>("BM_Tls/by_hand_one_mutex",
-                                                &FreshHandles)
       ->ThreadRange(1, 16);
   RegisterTransfers<kTls<Way::kLibrary>>("BM_Tls/library", &FreshHandles)
       ->ThreadRange(1, 16);
   RegisterTransfers<kTls<Way::kSharePerThread>>("BM_Tls/share_per_thread",
                                                 &FreshHandles)
       ->ThreadRange(1, 16);
+  if (std::ifstream(kBundle).is_open()) {
+    // So many that what each thread reads once, in a share, does not weigh.
+    for (const int threads : {1, 8}) {
+      RegisterTransfers<kNewWithBundle<Way::kNoShare>>("BM_Bundle/no_share",
+                                                       &FreshHandles)
+          ->Threads(threads)
+          ->Iterations(30);
+      RegisterTransfers<kNewWithBundle<Way::kLibrary>>("BM_Bundle/share",
+                                                       &FreshHandles)
+          ->Threads(threads)
+          ->Iterations(30);
+    }
+  }
 
   RegisterTransfers<kLatency<Way::kLibrary>>("BM_Latency/library", &KeptHandles)
       ->ThreadRange(1, 256)
@@ -148,15 +184,14 @@ void RegisterAll() {
       ->Iterations(16);
   LatencyOnOneCallAtATime();
 
-  RegisterTransfers<kCookie<Way::kLibrary>>("BM_Kind/cookie", &KeptHandles)
+  RegisterTransfers<kCookie<Way::kLibrary, true>>("BM_Kind/cookie",
+                                                  &KeptHandles)
       ->ThreadRange(1, 16);
-  RegisterTransfers<kCookie<Way::kNoShare>>("BM_Kind/cookie_no_share",
-                                            &KeptHandles)
+  RegisterTransfers<kCookie<Way::kLibrary, false>>("BM_Kind/cookie_own",
+                                                   &KeptHandles)
       ->ThreadRange(1, 16);
-  RegisterTransfers<kConnect<Way::kLibrary>>("BM_Kind/connect", &FreshHandles)
-      ->ThreadRange(1, 16);
-  RegisterTransfers<kConnect<Way::kNoShare>>("BM_Kind/connect_no_share",
-                                             &FreshHandles)
+  RegisterTransfers<kCookie<Way::kNoShare, false>>("BM_Kind/cookie_no_share",
+                                                   &KeptHandles)
       ->ThreadRange(1, 16);
   RegisterTransfers<kHsts<Way::kLibrary>>("BM_Kind/hsts", &KeptHandles)
       ->ThreadRange(1, 16);

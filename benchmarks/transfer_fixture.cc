@@ -14,6 +14,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
+#include "benchmarks/report_process.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
@@ -55,15 +56,15 @@ absl::Duration ThreadCpu() { return Cpu(CLOCK_THREAD_CPUTIME_ID); }
 bool ConnectionsKept(const HttpServerCounts& counts, int threads) {
   return counts.connections <= threads + 1;
 }
-bool ConnectionsReused(const HttpServerCounts& counts, int threads) {
-  return counts.requests < 4 * threads ||
-         counts.connections < counts.requests / 2;
+bool ConnectionsNew(const HttpServerCounts& counts, int /*threads*/) {
+  return counts.connections == counts.requests;
 }
 bool SomeResumed(const HttpServerCounts& counts, int threads) {
   // The first ones of all threads come at once, and find nothing. Up to 8.9 TLS
   // sessions are not among the kinds that are shared by default.
-  return counts.requests < 4 * threads || counts.tls_resumed > 0 ||
-         !DefaultLockData().Contains(LockData::kSslSession);
+  return counts.connections == counts.requests &&
+         (counts.requests < 4 * threads || counts.tls_resumed > 0 ||
+          !DefaultLockData().Contains(LockData::kSslSession));
 }
 bool NoneResumed(const HttpServerCounts& counts, int /*threads*/) {
   return counts.tls_resumed == 0;
@@ -80,16 +81,20 @@ World::World(const Job& job, int threads)
       all_prepared_(threads),
       all_ready_(threads),
       all_done_(threads) {
-  const LockDataSet kinds = job.kinds.empty() ? DefaultLockData() : job.kinds;
+  if (job.new_connections_and_bundle) {
+    (void)WriteFile(ca_file(), ReadFile(kBundle) + ca_pem_);  // else no request
+  }
+  const LockDataSet kinds =
+      ((job.kinds.empty() ? DefaultLockData() : job.kinds) | job.more_kinds) -
+      job.fewer_kinds;
   switch (job.way) {
     case Way::kNoShare:
+    case Way::kHandMadePool:
     case Way::kOneCallAtATime:
       break;
     case Way::kByHand:
-    case Way::kByHandOneMutex:
-      raw_ = RawShare::Create(kinds, job.way == Way::kByHand
-                                         ? RawShare::Mutexes::kOnePerKind
-                                         : RawShare::Mutexes::kOneForAll)
+      raw_ = RawShare::Create(kinds - LockData::kConnect,
+                              RawShare::Mutexes::kOnePerKind)
                  .value();
       break;
     case Way::kLibrary:
@@ -97,6 +102,9 @@ World::World(const Job& job, int threads)
     case Way::kSharePerThread:
       ShareOptions options;
       options.lock_data = kinds;
+      // While threads wait for each other, all their connections are idle.
+      options.connections.max_idle =
+          std::max(options.connections.max_idle, threads);
       if (job.way == Way::kLibraryGated) {
         options.concurrency = Concurrency::kGated;
       }
@@ -154,50 +162,93 @@ void World::Report(benchmark::State& state, bool ok,
 
 Client::Client(World& world, int thread, const std::string& url)
     : world_(world) {
-  const Job& job = world.job();
-  const std::string& ca = world.ca_pem();
-  const std::string connect_to =
-      absl::StrCat("::127.0.0.1:", world.server().port());
-  if (Share* const share = world.share(thread); share != nullptr) {
-    easy_ = Easy::Create().value();
-    ok_ = easy_->Attach(*share).ok() && easy_->SetUrl(url).ok() &&
-          easy_->SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4).ok() &&
-          (!job.cookies || easy_->SetOption<CURLOPT_COOKIEFILE>("").ok()) &&
-          (!job.http_after_first ||
-           easy_->SetOption<CURLOPT_CONNECT_TO>({connect_to}).ok()) &&
-          (ca.empty() || easy_->SetCaCertificates(ca).ok());
-    return;
+  switch (world.job().way) {
+    case Way::kNoShare:
+    case Way::kLibrary:
+    case Way::kLibraryGated:
+    case Way::kSharePerThread:
+      ok_ = SetUpEasy(thread, url);
+      break;
+    case Way::kByHand:
+    case Way::kHandMadePool:
+    case Way::kOneCallAtATime:
+      ok_ = SetUpByHand(url);
+      break;
   }
-  curl_.reset(curl_easy_init());
-  CURL* const curl = curl_.get();
+}
+
+Client::~Client() {
+  if (curl_ == nullptr) return;
+  if (world_.job().way == Way::kHandMadePool) {
+    world_.pool().GiveBack(curl_);
+  } else {
+    curl_easy_cleanup(curl_);
+  }
+}
+
+bool Client::SetUpEasy(int thread, const std::string& url) {
+  const Job& job = world_.job();
+  const std::string& ca = world_.ca_pem();
+  easy_ = Easy::Create().value();
+  Easy& easy = *easy_;
+  if (Share* const share = world_.share(thread);
+      share != nullptr && !easy.Attach(*share).ok()) {
+    return false;
+  }
+  if (job.new_connections_and_bundle) {
+    if (!easy.SetOption<CURLOPT_CAINFO>(world_.ca_file()).ok() ||
+        !easy.SetOption<CURLOPT_FORBID_REUSE>(1L).ok()) {
+      return false;
+    }
+  } else if (!ca.empty() && !easy.SetCaCertificates(ca).ok()) {
+    return false;
+  }
+  return easy.SetUrl(url).ok() &&
+         easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4).ok() &&
+         (!job.cookies || easy.SetOption<CURLOPT_COOKIEFILE>("").ok()) &&
+         (job.cookie == nullptr ||
+          easy.SetOption<CURLOPT_COOKIELIST>(job.cookie).ok()) &&
+         (!job.http_after_first ||
+          easy.SetOption<CURLOPT_CONNECT_TO>(
+                  {absl::StrCat("::127.0.0.1:", world_.server().port())})
+              .ok());
+}
+
+bool Client::SetUpByHand(const std::string& url) {
+  const auto set = [this](CURLoption option, auto value) {
+    return curl_easy_setopt(curl_, option, value) == CURLE_OK;
+  };
+  if (world_.job().way == Way::kHandMadePool) curl_ = world_.pool().Take();
+  if (curl_ == nullptr) {
+    // What is the same for every request, once.
+    curl_ = curl_easy_init();
+    const std::string& ca = world_.ca_pem();
+    curl_blob blob;
+    blob.data = const_cast<char*>(ca.data());  // NOLINT: copied
+    blob.len = ca.size();
+    blob.flags = CURL_BLOB_COPY;
+    if (curl_ == nullptr ||
+        (world_.raw_share() != nullptr &&
+         !set(CURLOPT_SHARE, world_.raw_share())) ||
+        !set(CURLOPT_NOSIGNAL, 1L) ||
+        !set(CURLOPT_IPRESOLVE, static_cast<long>(CURL_IPRESOLVE_V4)) ||
+        (!ca.empty() && !set(CURLOPT_CAINFO_BLOB, &blob))) {
+      return false;
+    }
+  }
   const curl_write_callback drop = [](char*, size_t size, size_t count, void*) {
     return size * count;
   };
-  const auto set = [curl](CURLoption option, auto value) {
-    return curl_easy_setopt(curl, option, value) == CURLE_OK;
-  };
-  curl_blob blob;
-  blob.data = const_cast<char*>(ca.data());  // NOLINT: copied
-  blob.len = ca.size();
-  blob.flags = CURL_BLOB_COPY;
-  ok_ =
-      curl != nullptr &&
-      (world.raw_share() == nullptr || set(CURLOPT_SHARE, world.raw_share())) &&
-      set(CURLOPT_NOSIGNAL, 1L) && set(CURLOPT_WRITEFUNCTION, drop) &&
-      set(CURLOPT_URL, url.c_str()) &&
-      set(CURLOPT_IPRESOLVE, static_cast<long>(CURL_IPRESOLVE_V4)) &&
-      (!job.cookies || set(CURLOPT_COOKIEFILE, "")) &&
-      (job.cookie == nullptr || set(CURLOPT_COOKIE, job.cookie)) &&
-      (ca.empty() || set(CURLOPT_CAINFO_BLOB, &blob));
+  return set(CURLOPT_WRITEFUNCTION, drop) && set(CURLOPT_URL, url.c_str());
 }
 
 bool Client::Perform() {
   if (easy_.has_value()) return easy_->Perform().ok();
   if (world_.job().way == Way::kOneCallAtATime) {
     const std::lock_guard<std::mutex> lock(world_.one_call());
-    return curl_easy_perform(curl_.get()) == CURLE_OK;
+    return curl_easy_perform(curl_) == CURLE_OK;
   }
-  return curl_easy_perform(curl_.get()) == CURLE_OK;
+  return curl_easy_perform(curl_) == CURLE_OK;
 }
 
 bool Client::BodyIsRight() {
@@ -207,7 +258,7 @@ bool Client::BodyIsRight() {
   if (easy_.has_value()) {
     size = easy_->GetInfo<CURLINFO_SIZE_DOWNLOAD_T>().value_or(-1);
   } else {
-    curl_easy_getinfo(curl_.get(), CURLINFO_SIZE_DOWNLOAD_T, &size);
+    curl_easy_getinfo(curl_, CURLINFO_SIZE_DOWNLOAD_T, &size);
   }
   return size == expected;
 }
@@ -217,7 +268,7 @@ absl::Duration Client::first_byte() {
   if (easy_.has_value()) {
     us = easy_->GetInfo<CURLINFO_STARTTRANSFER_TIME_T>().value_or(0);
   } else {
-    curl_easy_getinfo(curl_.get(), CURLINFO_STARTTRANSFER_TIME_T, &us);
+    curl_easy_getinfo(curl_, CURLINFO_STARTTRANSFER_TIME_T, &us);
   }
   return absl::Microseconds(us);
 }

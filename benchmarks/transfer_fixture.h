@@ -27,9 +27,12 @@
 #include <string>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/synchronization/barrier.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
+#include "benchmarks/report_process.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
@@ -39,24 +42,27 @@
 namespace curlshare::benchmarks {
 
 enum class Way {
-  kNoShare,         // by hand, each handle for itself
-  kByHand,          // by hand, a share, a mutex for each kind
-  kByHandOneMutex,  // by hand, a share, one mutex for all kinds
-  kOneCallAtATime,  // by hand, no share, one mutex around curl_easy_perform
-  kLibrary,         // this library
-  kLibraryGated,    // this library, the same kinds behind a gate
+  kNoShare,         // this library, each handle for itself
+  kLibrary,         // this library, one share
+  kLibraryGated,    // the same behind a gate
   kSharePerThread,  // this library, a share for each thread
+  kByHand,          // by hand, a share, a mutex for each kind
+  kHandMadePool,    // by hand, no share, handles that threads take in turn
+  kOneCallAtATime,  // by hand, no share, one mutex around curl_easy_perform
 };
 
 struct Job {
   Way way;
   const char* target;
   bool tls = false;
-  // Empty: DefaultLockData(), those that are safe without a gate.
+  // What is shared; empty: DefaultLockData(). By hand never connections, which
+  // libcurl's locks do not protect.
   LockDataSet kinds = {};
+  LockDataSet more_kinds = {};
+  LockDataSet fewer_kinds = {};
   const char* host = "127.0.0.1";
-  // The handle's own cookie engine, where cookies are not shared; and a cookie
-  // to send without an engine.
+  // A cookie engine for each handle, where cookies are not shared, and what is
+  // in it at the start, a line of Netscape's format.
   bool cookies = false;
   const char* cookie = nullptr;
   // What one handle of the share fetches before all others, so that these have
@@ -65,6 +71,9 @@ struct Job {
   // All but the first request ask for http://: only a handle that knows from
   // HSTS that it must not can talk to the server. Hosts lead to the server.
   bool http_after_first = false;
+  // Each request makes a new connection, and trusts the system's bundle of
+  // certificate authorities besides the server's own, in one file.
+  bool new_connections_and_bundle = false;
   // How many bytes the body of each answer must have; -1: any number.
   int64_t body_bytes = -1;
   // What must hold of the server's counts at the end; null: nothing.
@@ -72,14 +81,46 @@ struct Job {
                  int threads) = nullptr;
 };
 
+// The system's bundle of certificate authorities.
+inline constexpr char kBundle[] = "/etc/ssl/certs/ca-certificates.crt";
+
 // At most a connection for each thread, and one for the first request.
 bool ConnectionsKept(const testing::HttpServerCounts& counts, int threads);
-// At most one for each second request.
-bool ConnectionsReused(const testing::HttpServerCounts& counts, int threads);
+// One for each request.
+bool ConnectionsNew(const testing::HttpServerCounts& counts, int threads);
 // Some handshakes were resumed.
 bool SomeResumed(const testing::HttpServerCounts& counts, int threads);
 // None was.
 bool NoneResumed(const testing::HttpServerCounts& counts, int threads);
+
+// What one writes by hand to keep connections without a share: easy handles,
+// each for the thread that has taken it. Safe for concurrent use.
+class HandMadePool {
+ public:
+  HandMadePool() = default;
+  HandMadePool(const HandMadePool&) = delete;
+  HandMadePool& operator=(const HandMadePool&) = delete;
+  ~HandMadePool() {
+    for (CURL* const curl : idle_) curl_easy_cleanup(curl);
+  }
+
+  // The one that was used last; null where there is none.
+  CURL* Take() ABSL_LOCKS_EXCLUDED(mu_) {
+    const absl::MutexLock lock(&mu_);
+    if (idle_.empty()) return nullptr;
+    CURL* const curl = idle_.back();
+    idle_.pop_back();
+    return curl;
+  }
+  void GiveBack(CURL* curl) ABSL_LOCKS_EXCLUDED(mu_) {
+    const absl::MutexLock lock(&mu_);
+    idle_.push_back(curl);
+  }
+
+ private:
+  absl::Mutex mu_;
+  std::vector<CURL*> idle_ ABSL_GUARDED_BY(mu_);
+};
 
 // What the threads of one run have in common.
 class World {
@@ -98,6 +139,9 @@ class World {
     return shares_.empty() ? nullptr : shares_[thread % shares_.size()].get();
   }
   CURLSH* raw_share() const { return raw_ == nullptr ? nullptr : raw_->get(); }
+  HandMadePool& pool() { return pool_; }
+  // Where the job asks for the bundle.
+  std::string ca_file() const { return directory_.path() + "/ca.pem"; }
   std::mutex& one_call() { return one_call_; }
 
   // Each thread calls Prepare before it does anything, which makes the job's
@@ -117,6 +161,8 @@ class World {
   // The mutexes of libcurl's share outlive the handles: Clients go first.
   std::unique_ptr<testing::RawShare> raw_;
   std::vector<std::unique_ptr<Share>> shares_;
+  HandMadePool pool_;
+  const TempDirectory directory_;
   std::mutex one_call_;
   absl::Barrier all_prepared_;
   absl::Barrier all_ready_;
@@ -132,6 +178,9 @@ class Client {
   // `url` must outlive it.
   Client(World& world, int thread, const std::string& url);
   Client(World& world, int thread) : Client(world, thread, world.url()) {}
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+  ~Client();
 
   // True if the request succeeded.
   bool Fetch() { return FetchAnything() && BodyIsRight(); }
@@ -141,22 +190,20 @@ class Client {
   absl::Duration first_byte();
 
  private:
-  struct CurlDeleter {
-    void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
-  };
-
+  bool SetUpEasy(int thread, const std::string& url);
+  bool SetUpByHand(const std::string& url);
   bool Perform();
   bool BodyIsRight();
 
   World& world_;
-  std::optional<Easy> easy_;
-  std::unique_ptr<CURL, CurlDeleter> curl_;
+  std::optional<Easy> easy_;  // or:
+  CURL* curl_ = nullptr;
   bool ok_ = false;
 };
 
 // One handle a thread, which has made a request before the time is taken.
 void KeptHandles(benchmark::State& state, World& world);
-// A new handle, and so a new connection, for each request.
+// A new handle for each request, or one of the hand-made pool.
 void FreshHandles(benchmark::State& state, World& world);
 
 // The World of the run under way.
