@@ -62,6 +62,11 @@ std::vector<Figure> MakeFigures() {
       {"HTTPS, hand-made pool", "BM_Https/pool", 8},
       {"HTTP, no share", "BM_Http/no_share", 3},
       {"HTTPS, no share", "BM_Https/no_share", 9}};
+  const std::vector<Series> in_a_share = {
+      {"HTTP, new handles", "BM_Http/share", 0},
+      {"HTTPS, new handles", "BM_Https/share", 7},
+      {"HTTP, kept handles", "BM_Http/kept", 0},
+      {"HTTPS, kept handles", "BM_Https/kept", 7}};
   return {
       {"requests", "requests", kRate, 1, kThreads, "requests/s", kRequests,
        false, true, requests, "A new handle for each request"},
@@ -71,6 +76,14 @@ std::vector<Figure> MakeFigures() {
       {nullptr, "requests", "connections", 1, kThreads,
        "connections that the server counted", kRequests, false, false, requests,
        nullptr},
+      {nullptr, "requests", "pool_reused_percent", 1, kThreads,
+       "% of the transfers for which the share's pool had a connection",
+       kRequests, false, false, in_a_share, nullptr},
+      {nullptr, "requests", "pool_closed", 1, kThreads,
+       "connections that the pool closed: idle too long, too old, over the "
+       "cap, "
+       "or after a failure",
+       kRequests, false, false, in_a_share, nullptr},
       {"kept",
        "requests",
        kRate,

@@ -150,6 +150,22 @@ void World::Report(benchmark::State& state, bool ok,
   const double thousands = counts.requests / 1000.0;
   state.counters["requests"] = counts.requests;
   state.counters["connections"] = counts.connections;
+  if (!shares_.empty()) {
+    double reused = 0;
+    double opened = 0;
+    double closed = 0;
+    for (const std::unique_ptr<Share>& share : shares_) {
+      const ConnectionStats stats = share->stats().connections;
+      reused += static_cast<double>(stats.reused);
+      opened += static_cast<double>(stats.opened);
+      closed +=
+          static_cast<double>(stats.closed_idle + stats.closed_old +
+                              stats.closed_over_cap + stats.closed_failed);
+    }
+    state.counters["pool_reused_percent"] =
+        100 * reused / std::max(1.0, reused + opened);
+    state.counters["pool_closed"] = closed;
+  }
   state.counters["tls_full"] = counts.tls_full;
   state.counters["tls_resumed"] = counts.tls_resumed;
   state.counters["resumed_percent"] =

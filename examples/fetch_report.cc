@@ -132,12 +132,14 @@ std::string ToTable(const Report& report) {
           &text,
           DrawTable(
               {{"connections", "opened", "reused", "idle",
-                "closed: idle too long", "too old", "over the cap", "failed"},
+                "closed: idle too long", "too old", "over the cap", "failed",
+                "waited"},
                {"of the share", absl::StrCat(stats.opened),
                 absl::StrCat(stats.reused), absl::StrCat(stats.idle),
                 absl::StrCat(stats.closed_idle), absl::StrCat(stats.closed_old),
                 absl::StrCat(stats.closed_over_cap),
-                absl::StrCat(stats.closed_failed)}}));
+                absl::StrCat(stats.closed_failed),
+                absl::StrCat(stats.waited)}}));
     }
   }
   if (report.interrupted) {

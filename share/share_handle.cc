@@ -7,13 +7,12 @@
 #include <memory>
 #include <utility>
 
-#include "absl/base/no_destructor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/kept_forever.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
@@ -65,16 +64,6 @@ absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
 
 }  // namespace
 
-// What was kept for ever, linked to each other: to keep must not need memory.
-// Reachable from here, so that a leak checker tells it from what was forgotten.
-struct ShareHandle::Kept {
-  static absl::Mutex& mu() {
-    static absl::NoDestructor<absl::Mutex> mu;
-    return *mu;
-  }
-  static inline const ShareHandle* first = nullptr;  // guarded by mu()
-};
-
 absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
     LockDataSet kinds, bool gated, std::shared_ptr<KindLocks> locks) {
   // Since 8.13 curl_share_init creates an easy handle.
@@ -103,17 +92,18 @@ absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
 
 void ShareHandle::Destroy(const ShareHandle* handle) {
   if (curl_share_cleanup(handle->share_) != CURLSHE_OK) {
-    handle->Keep();
+    internal::KeepForever(&handle->kept_node_);
     return;
   }
   live_handles.fetch_sub(1, std::memory_order_relaxed);
   delete handle;
 }
 
-void ShareHandle::Keep() const {
-  absl::MutexLock lock(&Kept::mu());
-  next_kept_ = Kept::first;
-  Kept::first = this;
+void ShareHandle::KeepForever(std::shared_ptr<const ShareHandle> handle) {
+  if (handle->kept_.exchange(true)) return;
+  const ShareHandle& kept = *handle;
+  kept.self_ = std::move(handle);
+  internal::KeepForever(&kept.kept_node_);
 }
 
 int64_t ShareHandle::live_count() {

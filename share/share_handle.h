@@ -16,11 +16,13 @@
 
 #include <curl/curl.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "curlshare/share/internal/list_node.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
 
@@ -41,6 +43,10 @@ class ShareHandle {
   ShareHandle(const ShareHandle&) = delete;
   ShareHandle& operator=(const ShareHandle&) = delete;
 
+  // `handle` is never freed: for a CURL* that stays attached to it until its
+  // owner cleans that up, at a time that nobody can know. Needs no memory.
+  static void KeepForever(std::shared_ptr<const ShareHandle> handle);
+
   CURLSH* get() const { return share_; }
   LockDataSet kinds() const { return kinds_; }
   bool gated() const { return gated_; }
@@ -55,20 +61,19 @@ class ShareHandle {
       : share_(share), kinds_(kinds), gated_(gated), locks_(std::move(locks)) {}
   ~ShareHandle() = default;
 
-  // Frees the CURLSH, then its owner. Where libcurl refuses, because somebody
+  // Frees the CURLSH, then `handle`. Where libcurl refuses, because somebody
   // attached a handle behind this library's back, both are kept for ever: that
   // is better than locks that are freed under a handle that uses them.
   static void Destroy(const ShareHandle* handle);
-  void Keep() const;
-
-  struct Kept;  // see Keep
 
   CURLSH* const share_;
   const LockDataSet kinds_;
   const bool gated_;
   const std::shared_ptr<KindLocks> locks_;
-  // Of the list of what is kept for ever.
-  mutable const ShareHandle* next_kept_ = nullptr;
+  // Itself, once KeepForever has been called.
+  mutable std::atomic<bool> kept_{false};
+  mutable std::shared_ptr<const ShareHandle> self_;  // by who has set `kept_`
+  mutable internal::ListNode kept_node_;
 };
 
 }  // namespace curlshare

@@ -14,6 +14,8 @@
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
 #include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/kept_forever.h"
+#include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -22,15 +24,6 @@
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
-namespace {
-
-// See Handle::KeepForever. Reachable from here, so that a leak checker tells it
-// from what was forgotten.
-ABSL_CONST_INIT absl::Mutex kept_mu(absl::kConstInit);
-Handle* first_kept ABSL_GUARDED_BY(kept_mu) = nullptr;
-
-}  // namespace
-
 // See the order of its members.
 static_assert(sizeof(void*) > 8 || sizeof(Handle) <= 128);
 
@@ -348,18 +341,16 @@ void Handle::ReleaseNow() {
   } else if (attached && (KindLocks::ThisThreadHoldsAny() || outside_gate ||
                           !LeaveForGood().ok())) {
     KeepForever();
-    return;
   }
   TakeMulti().reset();
 }
 
 void Handle::KeepForever() {
-  std::shared_ptr<const ShareHandle> generation = generation_;
+  ShareHandle::KeepForever(generation_);
   LeaveShare();
-  generation_ = std::move(generation);
-  absl::MutexLock lock(&kept_mu);
-  next_deferred_ = first_kept;
-  first_kept = RefPtr<Handle>(this).Disown();
+  if (MultiHandle* const multi = TakeMulti().release(); multi != nullptr) {
+    internal::KeepForever(multi);
+  }
 }
 
 }  // namespace curlshare::internal

@@ -314,8 +314,7 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   std::shared_ptr<const ShareHandle>
       generation_;          // what `curl_` is attached to
   RefPtr<ShareCore> gate_;  // what Admit has entered; null if none
-  // Links of the table of attached handles, and of ThisThread::deferred or, at
-  // the very end, of what is kept for ever.
+  // Links of the table of attached handles, and of ThisThread::deferred.
   Handle* next_attached_ = nullptr;
   Handle* next_deferred_ = nullptr;
 };

@@ -5,7 +5,6 @@
 
 #include <memory>
 #include <thread>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
@@ -133,30 +132,6 @@ TEST_F(HandleTest, OfAGatedGenerationIsHeldInsideTheGateOnly) {
   core->LeaveGate();
   ASSERT_OK(handle_->Detach());
   EXPECT_FALSE(handle_->gated());
-}
-
-// Who holds it when the share closes takes it out.
-TEST_F(HandleTest, LeavesAClosingShareAtTheEndOfWhateverHoldsIt) {
-  for (const bool from_outside : {false, true}) {
-    const RefPtr<ShareCore> core = NewCore();
-    ASSERT_OK(handle_->Attach(core));
-    if (from_outside) {
-      ASSERT_TRUE(keeper().TryHold(ConnectionKeeper::Purpose::kClose));
-    } else {
-      ASSERT_OK(handle_->Enter(Mode::kUse));
-    }
-    EXPECT_THAT(core->Close(absl::InfinitePast(), /*cancel=*/true),
-                StatusIs(absl::StatusCode::kDeadlineExceeded));
-    EXPECT_EQ(core->attached(), 1u);
-    if (from_outside) {
-      keeper().EndHold();
-    } else {
-      handle_->Leave();
-    }
-    EXPECT_EQ(core->attached(), 0u);
-    EXPECT_TRUE(core->closed());
-    EXPECT_EQ(handle_->share(), nullptr);
-  }
 }
 
 }  // namespace
