@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/optimization.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,9 +26,11 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
+#include "curlshare/easy/request.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/libcurl_info.h"
@@ -134,7 +137,7 @@ class Easy::Core final : public internal::Handle {
     return core;
   }
 
-  explicit Core(CURL* curl) : Handle(curl) {}
+  explicit Core(CURL* curl) : Handle(curl), request_(curl) {}
 
   // What every handle of this library has, after Create, Reset and Duplicate.
   absl::Status SetBaseOptions() {
@@ -147,9 +150,10 @@ class Easy::Core final : public internal::Handle {
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEFUNCTION);
     code = curl_easy_setopt(curl_, CURLOPT_WRITEDATA, this);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEDATA);
-    // The others cost a call each time, so they come with their callables.
-    if (absl::Status status = InstallHeaderSink(); !status.ok()) return status;
-    return InstallProgress();
+    code = request_.Install();
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_READFUNCTION);
+    // The others cost a call each time, so they come where they are needed.
+    return InstallHeaderSink();
   }
 
   // The data is there only while the function is: libcurl would take it for a
@@ -171,17 +175,27 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, CURLOPT_HEADERFUNCTION);
   }
 
+  // Whether libcurl is to call OnProgress: where nobody asks for it, to end a
+  // transfer over a protocol that blocks inside libcurl (telnet:, ldap:), where
+  // no other word of Cancel would arrive. For HTTP that would cost a call for
+  // each piece of data.
+  bool WantsProgress() const {
+    return progress_ != nullptr || url() == nullptr ||
+           !absl::StartsWithIgnoreCase(url_, "http");
+  }
+
   absl::Status InstallProgress() {
+    const bool wanted = WantsProgress();
     const curl_xferinfo_callback on_progress =
-        progress_ == nullptr ? nullptr : &Core::OnProgress;
+        wanted ? &Core::OnProgress : nullptr;
     CURLcode code = curl_easy_setopt(curl_, CURLOPT_XFERINFODATA, this);
     if (code == CURLE_OK) {
       code = curl_easy_setopt(curl_, CURLOPT_XFERINFOFUNCTION, on_progress);
     }
     if (code == CURLE_OK) {
-      code = curl_easy_setopt(curl_, CURLOPT_NOPROGRESS,
-                              on_progress == nullptr ? 1L : 0L);
+      code = curl_easy_setopt(curl_, CURLOPT_NOPROGRESS, wanted ? 0L : 1L);
     }
+    if (code == CURLE_OK) reports_progress_ = wanted;
     return OptionStatus(code, CURLOPT_XFERINFOFUNCTION);
   }
 
@@ -193,37 +207,6 @@ class Easy::Core final : public internal::Handle {
       InstallHeaderSink().IgnoreError();  // the first error is told
     }
     return status;
-  }
-
-  absl::Status SetProgress(Progress progress) {
-    progress_.swap(progress);
-    absl::Status status = InstallProgress();
-    if (!status.ok()) {
-      progress_.swap(progress);
-      InstallProgress().IgnoreError();  // the first error is told
-    }
-    return status;
-  }
-
-  // The body is kept here and not copied by libcurl, which would be left with
-  // the size of the new body and the old one, or none, where there is no memory
-  // for the copy.
-  absl::Status SetBody(std::string body) {
-    CURLcode code = curl_easy_setopt(curl_, CURLOPT_POSTFIELDSIZE_LARGE,
-                                     static_cast<curl_off_t>(body.size()));
-    if (code == CURLE_OK) {
-      body_to_send_.swap(body);
-      code = curl_easy_setopt(curl_, CURLOPT_POSTFIELDS, body_to_send_.data());
-      if (code != CURLE_OK) {
-        body_to_send_.swap(body);
-        // The first error is told.
-        (void)curl_easy_setopt(curl_, CURLOPT_POSTFIELDSIZE_LARGE,
-                               static_cast<curl_off_t>(body_to_send_.size()));
-      } else {
-        sends_body_ = true;
-      }
-    }
-    return OptionStatus(code, CURLOPT_POSTFIELDS);
   }
 
   absl::Status SetSlist(CURLoption option,
@@ -252,12 +235,9 @@ class Easy::Core final : public internal::Handle {
     sink_ = source.sink_;
     header_sink_ = source.header_sink_;
     progress_ = source.progress_;
-    method_ = source.method_;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
-    if (source.sends_body_) {
-      absl::Status status = SetBody(source.body_to_send_);
-      if (!status.ok()) return status;
-    }
+    const CURLcode code = request_.CopyFrom(source.request_);
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_POSTFIELDS);
     for (const auto& [option, list] : source.slists_) {
       absl::StatusOr<std::vector<std::string>> values = ToVector(list.get());
       if (absl::Status status = SetSlist(option, *values); !status.ok()) {
@@ -267,17 +247,20 @@ class Easy::Core final : public internal::Handle {
     max_connects_ = source.max_connects_;
     quick_exit_ = source.quick_exit_;
     verbose_ = source.verbose_;
-    has_curlu_ = source.has_curlu_;
+    curlu_ = source.curlu_;
     reads_cookie_file_ = source.reads_cookie_file_;
+    has_cookie_jar_ = source.has_cookie_jar_;
     exposed_ = source.exposed_;  // with options that are not known
     authenticates_connections_ = source.authenticates_connections_;
     timeout_ms_ = source.timeout_ms_;
+    reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
     own_connections_ = source.own_connections_;
     url_ = source.url_;
     proxy_ = source.proxy_;
     partition_ = source.partition_;
-    return absl::OkStatus();
+    // What was copied calls for the source.
+    return reports_progress_ ? InstallProgress() : absl::OkStatus();
   }
 
   absl::Status ResetOptions() {
@@ -287,17 +270,17 @@ class Easy::Core final : public internal::Handle {
     curl_easy_reset(curl_);
     cookies_on_ = false;
     slists_.clear();
-    sends_body_ = false;
-    body_to_send_.clear();
+    request_.Clear();
     sink_ = nullptr;
     header_sink_ = nullptr;
     progress_ = nullptr;
-    method_.clear();
+    reports_progress_ = false;
     max_connects_ = kDefaultMaxConnects;
     quick_exit_ = false;
     verbose_ = false;
-    has_curlu_ = false;
+    curlu_ = nullptr;
     reads_cookie_file_ = false;
+    has_cookie_jar_ = false;
     timeout_ms_ = 0;
     own_options_.clear();
     own_connections_.reset();
@@ -320,18 +303,30 @@ class Easy::Core final : public internal::Handle {
   }
 
   // What Drive() needs before and Fetch after a transfer.
-  absl::Status Transfer() {
+  absl::Status Transfer(absl::Duration waited) {
     if (absl::Status status = SetUp(); !status.ok()) return status;
+    if (reports_progress_ != WantsProgress()) {
+      absl::Status status = InstallProgress();
+      if (!status.ok()) return status;
+    }
+    unseen_progress_.reset();
+    progress_told_ = 0;
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
     answers_.reset();
-    return Drive();
+    request_.Rewind();
+    absl::Status status = Drive(waited);
+    if (ABSL_PREDICT_FALSE(unseen_progress_.has_value()) && status.ok()) {
+      status =
+          NoThrow("a callback", [&] { return progress_(*unseen_progress_); });
+    }
+    return status;
   }
 
-  absl::StatusOr<Response> FetchNow() {
+  absl::StatusOr<Response> FetchNow(absl::Duration waited) {
     Response response;
     body_ = &response.body;
-    absl::Status status = Transfer();
+    absl::Status status = Transfer(waited);
     body_ = nullptr;
     if (status.ok()) status = Describe(response);
     if (!status.ok()) return status;
@@ -405,12 +400,13 @@ class Easy::Core final : public internal::Handle {
     return !own_options_.empty() || own_connections_.any();
   }
   const char* url() const override {
-    return exposed_ || has_curlu_ || url_.empty() ? nullptr : url_.c_str();
+    return exposed_ || curlu_ != nullptr || url_.empty() ? nullptr
+                                                         : url_.c_str();
   }
   absl::string_view partition() const override { return partition_; }
   long timeout_ms() const override { return timeout_ms_; }
   bool CanLetGoLater() const override {
-    return !exposed_ && !reads_cookie_file_ && !has_curlu_;
+    return !exposed_ && !reads_cookie_file_ && curlu_ == nullptr;
   }
   bool MayAuthenticateConnections() const override {
     return exposed_ || authenticates_connections_;
@@ -521,6 +517,16 @@ class Easy::Core final : public internal::Handle {
   // changed anything.
   absl::Status SetFunction(CURLoption option, void (*function)(),
                            CURLoption data_option, void* data) {
+    if (option == CURLOPT_READFUNCTION) {
+      const auto read =
+          reinterpret_cast<curl_read_callback>(function);  // NOLINT
+      return OptionStatus(request_.SetReader(read, data), option);
+    }
+    if (option == CURLOPT_SEEKFUNCTION) {
+      const auto seek =
+          reinterpret_cast<curl_seek_callback>(function);  // NOLINT
+      return OptionStatus(request_.SetSeek(seek, data), option);
+    }
     const bool own = NeedsOwnConnections(option);
     // First: from here on no other handle gets its connections.
     const bool is_new =
@@ -542,6 +548,9 @@ class Easy::Core final : public internal::Handle {
   absl::Status SetText(CURLoption option,
                        std::optional<absl::string_view> value) {
     const std::optional<std::string> text(value);
+    if (option == CURLOPT_CUSTOMREQUEST) {
+      return OptionStatus(request_.SetCustomName(text), option);
+    }
     std::map<CURLoption, std::string> proxy;
     std::string partition;
     const bool is_proxy = IsProxy(option);
@@ -563,8 +572,12 @@ class Easy::Core final : public internal::Handle {
                         ":", setting, "\n");
       }
     }
+    CURLU* const curlu = option == CURLOPT_URL ? curlu_ : nullptr;
+    // libcurl would take that one. To set it, to null as well, drops the URL.
+    if (curlu != nullptr) (void)SetCurlu(nullptr);
     const CURLcode code = curl_easy_setopt(
         curl_, option, text.has_value() ? text->c_str() : nullptr);
+    if (code != CURLE_OK && curlu != nullptr) (void)SetCurlu(curlu);
     if (is_new ? code != CURLE_OK
                : own && code == CURLE_OK && !text.has_value()) {
       own_options_.erase(option);
@@ -574,6 +587,7 @@ class Easy::Core final : public internal::Handle {
       proxy_ = std::move(proxy);
       partition_ = std::move(partition);
     }
+    if (option == CURLOPT_COOKIEJAR) has_cookie_jar_ = text.has_value();
     if (option == CURLOPT_COOKIEFILE) {
       if (!text.has_value()) cookies_on_ = false;
       // libcurl keeps a list of them, and reads it at each transfer.
@@ -589,11 +603,23 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
-  void NoteCurlu(bool set) {
-    has_curlu_ = set;
+  CURLcode SetCurlu(CURLU* url) {
+    if (url == nullptr && curlu_ == nullptr) return CURLE_OK;  // keeps the URL
+    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_CURLU, url);
+    if (code != CURLE_OK) return code;
+    curlu_ = url;
+    url_.clear();
     UpdateMayLend();
+    return code;
   }
 
+  // Written by now, and once: its own cookies, which begin here, would replace
+  // those of the share in the file.
+  void AfterLeavingCookies() override {
+    if (!has_cookie_jar_) return;
+    has_cookie_jar_ = false;
+    (void)curl_easy_setopt(curl_, CURLOPT_COOKIEJAR, nullptr);
+  }
   void ReloadResolve() override {
     const auto list = slists_.find(CURLOPT_RESOLVE);
     if (list == slists_.end()) return;
@@ -620,16 +646,11 @@ class Easy::Core final : public internal::Handle {
   }
   using Handle::Shares;
 
-  void SetMaxConnects(long connections) {
-    // As libcurl reads its option.
-    max_connects_ = connections > 0 ? connections : kDefaultMaxConnects;
-  }
-  void SetQuickExit(bool on) { quick_exit_ = on; }
+  Request& request() { return request_; }
 
   Sink sink_;
   Sink header_sink_;
   Progress progress_;
-  std::string method_;       // as SetMethod had it; empty: not set
   bool cookies_on_ = false;  // CURLOPT_COOKIEFILE has been set here
 
  private:
@@ -663,13 +684,17 @@ class Easy::Core final : public internal::Handle {
                         curl_off_t downloaded, curl_off_t upload_expected,
                         curl_off_t uploaded) noexcept {
     auto* self = static_cast<Core*>(core);
+    if (self->cancelled()) return 1;
     if (self->progress_ == nullptr) return 0;  // as above
-    return self->Run([&] {
-      return self->progress_(TransferProgress{download_expected, downloaded,
-                                              upload_expected, uploaded});
-    })
-               ? 0
-               : 1;
+    self->unseen_progress_ = TransferProgress{download_expected, downloaded,
+                                              upload_expected, uploaded};
+    // libcurl calls with each piece of data.
+    const int64_t now = internal::CoarseNow();
+    if (now - self->progress_told_ < kProgressInterval) return 0;
+    self->progress_told_ = now;
+    const TransferProgress progress = *self->unseen_progress_;
+    self->unseen_progress_.reset();
+    return self->Run([&] { return self->progress_(progress); }) ? 0 : 1;
   }
 
   // What libcurl forgets when it lets go of connections.
@@ -758,13 +783,14 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
+  Request request_;
   bool is_set_up_ = true;  // false: by a Reset that has failed
   std::array<char, CURL_ERROR_SIZE> error_{};
   absl::Status callback_status_;
   long max_connects_ = kDefaultMaxConnects;
   bool quick_exit_ = false;
   bool verbose_ = false;
-  bool has_curlu_ = false;
+  CURLU* curlu_ = nullptr;
   bool reads_cookie_file_ = false;
   bool exposed_ = false;
   bool authenticates_connections_ = false;
@@ -777,9 +803,14 @@ class Easy::Core final : public internal::Handle {
   std::map<CURLoption, std::string> proxy_;
   std::string partition_;
   std::unique_ptr<Answers> answers_;
+  // Of the transfer under way: when progress_ was last told, by CoarseNow(),
+  // and what it has not been told yet.
+  static constexpr int64_t kProgressInterval = 100'000'000;  // ns
+  int64_t progress_told_ = 0;
+  std::optional<TransferProgress> unseen_progress_;
+  bool reports_progress_ = false;  // OnProgress is installed
+  bool has_cookie_jar_ = false;
   std::string* body_ = nullptr;  // where Fetch collects, while it runs
-  bool sends_body_ = false;
-  std::string body_to_send_;  // libcurl has its address
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
 };
@@ -810,14 +841,14 @@ absl::StatusOr<Easy> Easy::Create() {
   });
 }
 
-// The frame of every method: `mode`, then the rest of the method, on the
-// handle, while nobody else touches it.
-#define CURLSHARE_ENTER(mode)                                    \
-  if (core_ == nullptr) return MovedFrom();                      \
-  const internal::RefPtr<Core> core = core_;                     \
-  if (absl::Status entered = core->Enter(mode); !entered.ok()) { \
-    return entered;                                              \
-  }                                                              \
+// The frame of every method: Handle::Enter(...), then the rest of the method,
+// on the handle, while nobody else touches it.
+#define CURLSHARE_ENTER(...)                                            \
+  if (core_ == nullptr) return MovedFrom();                             \
+  const internal::RefPtr<Core> core = core_;                            \
+  if (absl::Status entered = core->Enter(__VA_ARGS__); !entered.ok()) { \
+    return entered;                                                     \
+  }                                                                     \
   const Entered leave_at_end(*core)
 
 absl::Status Easy::SetUrl(absl::string_view url) {
@@ -830,31 +861,11 @@ absl::Status Easy::SetMethod(absl::string_view method) {
         absl::StatusCode::kInvalidArgument,
         "SetMethod: a method is a token of RFC 9110, such as GET or PUT");
   }
-  std::string name;
-  absl::Status copied = NoThrow("SetMethod", [&] {
-    name = std::string(method);
-    return absl::OkStatus();
+  CURLSHARE_ENTER(Mode::kChange);
+  return NoThrow("SetMethod", [&] {
+    return OptionStatus(core->request().SetMethod(std::string(method)),
+                        CURLOPT_CUSTOMREQUEST);
   });
-  if (!copied.ok()) return copied;
-  CURLSHARE_ENTER(Mode::kUse);
-  CURL* const curl = core->curl();
-  // First what libcurl needs memory for.
-  const bool own = name == "GET" || name == "HEAD" || name == "POST";
-  CURLcode code = curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST,
-                                   own ? nullptr : name.c_str());
-  if (code != CURLE_OK) return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
-  if (name == "GET") {
-    code = curl_easy_setopt(curl, CURLOPT_HTTPGET, 1L);
-  } else if (name == "HEAD") {
-    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-  } else {
-    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
-    if (code == CURLE_OK && name == "POST") {
-      code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    }
-  }
-  if (code == CURLE_OK) core->method_ = std::move(name);
-  return OptionStatus(code, CURLOPT_CUSTOMREQUEST);
 }
 
 absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
@@ -869,17 +880,10 @@ absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
 
 absl::Status Easy::SetBody(absl::string_view body) {
   CURLSHARE_ENTER(Mode::kChange);
-  CURL* const curl = core->curl();
-  absl::Status status =
-      NoThrow("SetBody", [&] { return core->SetBody(std::string(body)); });
-  if (!status.ok()) return status;
-  CURLcode code = CURLE_OK;
-  if ((core->method_ == "HEAD" || core->method_ == "GET")) {
-    code = curl_easy_setopt(curl, CURLOPT_NOBODY, 0L);
-    if (code == CURLE_OK) code = curl_easy_setopt(curl, CURLOPT_POST, 1L);
-    core->method_.clear();
-  }
-  return OptionStatus(code, CURLOPT_POSTFIELDS);
+  return NoThrow("SetBody", [&] {
+    return OptionStatus(core->request().SetBytes(std::string(body)),
+                        CURLOPT_POSTFIELDS);
+  });
 }
 
 namespace {
@@ -923,8 +927,11 @@ absl::Status Easy::SetFollowRedirects(int most) {
   CURLcode code = curl_easy_setopt(core->curl(), CURLOPT_MAXREDIRS,
                                    most > 0 ? static_cast<long>(most) : -1L);
   if (code == CURLE_OK) {
+    // From 8.16 on: a method by name follows the answer, too
+    // (CURLFOLLOW_OBEYCODE). Before, any number but 0 is the same.
+    constexpr long kObeyCode = 2;
     code = curl_easy_setopt(core->curl(), CURLOPT_FOLLOWLOCATION,
-                            most > 0 ? 1L : 0L);
+                            most > 0 ? kObeyCode : 0L);
   }
   return OptionStatus(code, CURLOPT_FOLLOWLOCATION);
 }
@@ -946,7 +953,8 @@ absl::Status Easy::SetHeaderSink(Sink sink) {
 
 absl::Status Easy::SetProgress(Progress progress) {
   CURLSHARE_ENTER(Mode::kChange);
-  return core->SetProgress(std::move(progress));
+  core->progress_ = std::move(progress);
+  return absl::OkStatus();
 }
 
 absl::Status Easy::SetLong(CURLoption option, long value) {
@@ -964,7 +972,10 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
                  "Perform returns. Use a CURL* of your own: curl_easy_perform "
                  "within an Attachment::Transfer");
   }
-  const CURLcode code = curl_easy_setopt(core->curl(), option, value);
+  if (option == CURLOPT_INFILESIZE) return SetOffT(option, value);
+  const CURLcode code = option == CURLOPT_POSTREDIR
+                            ? core->request().SetPostRedirects(value)
+                            : curl_easy_setopt(core->curl(), option, value);
   if (code == CURLE_OK) core->Note(option, value);
   return OptionStatus(code, option);
 }
@@ -983,7 +994,11 @@ absl::Status HoldsNul(CURLoption option) {
 
 absl::Status Easy::SetOffT(CURLoption option, curl_off_t value) {
   CURLSHARE_ENTER(Mode::kUse);
-  return OptionStatus(curl_easy_setopt(core->curl(), option, value), option);
+  const CURLcode code =
+      option == CURLOPT_INFILESIZE || option == CURLOPT_INFILESIZE_LARGE
+          ? core->request().SetReaderSize(value)
+          : curl_easy_setopt(core->curl(), option, value);
+  return OptionStatus(code, option);
 }
 
 absl::Status Easy::SetString(CURLoption option,
@@ -992,6 +1007,13 @@ absl::Status Easy::SetString(CURLoption option,
     return HoldsNul(option);
   }
   CURLSHARE_ENTER(Mode::kUse);
+  if (option == CURLOPT_COOKIEFILE && !value.has_value() &&
+      core->Shares(LockData::kCookie)) {
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "CURLOPT_COOKIEFILE NULL would take the handle out of the "
+                 "cookies of share #",
+                 core->share()->id(), ", in silence: detach first");
+  }
   if (option == CURLOPT_COOKIEJAR && core->Shares(LockData::kCookie) &&
       !core->gated()) {
     return Error(
@@ -1013,41 +1035,57 @@ absl::Status Easy::SetSlist(CURLoption option,
   return NoThrow("SetOption", [&] { return core->SetSlist(option, values); });
 }
 
-absl::Status Easy::SetBlob(CURLoption option, absl::string_view value) {
+absl::Status Easy::SetBlob(CURLoption option,
+                           std::optional<absl::string_view> value) {
   CURLSHARE_ENTER(Mode::kUse);
+  if (!value.has_value()) {
+    return OptionStatus(curl_easy_setopt(core->curl(), option, nullptr),
+                        option);
+  }
   curl_blob blob;
-  blob.data = const_cast<char*>(value.data());  // NOLINT: libcurl copies it
-  blob.len = value.size();
+  blob.data = const_cast<char*>(value->data());  // NOLINT: libcurl copies it
+  blob.len = value->size();
   blob.flags = CURL_BLOB_COPY;
   return OptionStatus(curl_easy_setopt(core->curl(), option, &blob), option);
 }
 
 absl::Status Easy::SetFunction(CURLoption option, void (*function)(),
                                CURLoption data_option, void* data) {
-  CURLSHARE_ENTER(Mode::kUse);
+  // What is sent does not change half way.
+  const bool of_body =
+      option == CURLOPT_READFUNCTION || option == CURLOPT_SEEKFUNCTION;
+  CURLSHARE_ENTER(of_body ? Mode::kChange : Mode::kUse);
   return NoThrow("SetOption", [&] {
     return core->SetFunction(option, function, data_option, data);
   });
 }
 
 absl::Status Easy::SetPointer(CURLoption option, void* pointer) {
-  CURLSHARE_ENTER(Mode::kUse);
-  const CURLcode code = curl_easy_setopt(core->curl(), option, pointer);
-  if (code == CURLE_OK && option == CURLOPT_CURLU) {
-    core->NoteCurlu(pointer != nullptr);
+  if (option == CURLOPT_MIMEPOST) {
+    CURLSHARE_ENTER(Mode::kChange);
+    return NoThrow("SetOption", [&] {
+      return OptionStatus(
+          core->request().SetForm(static_cast<curl_mime*>(pointer)), option);
+    });
   }
+  CURLSHARE_ENTER(Mode::kUse);
+  const CURLcode code = option == CURLOPT_CURLU
+                            ? core->SetCurlu(static_cast<CURLU*>(pointer))
+                            : curl_easy_setopt(core->curl(), option, pointer);
   return OptionStatus(code, option);
 }
 
 absl::Status Easy::Perform() {
-  CURLSHARE_ENTER(Mode::kTransfer);
-  return core->Transfer();
+  absl::Duration waited;
+  CURLSHARE_ENTER(Mode::kTransfer, &waited);
+  return core->Transfer(waited);
 }
 
 absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
-  CURLSHARE_ENTER(Mode::kTransfer);
+  absl::Duration waited;
+  CURLSHARE_ENTER(Mode::kTransfer, &waited);
   if (absl::Status status = SetUrl(url); !status.ok()) return status;
-  return NoThrow("Fetch", [&] { return core->FetchNow(); });
+  return NoThrow("Fetch", [&] { return core->FetchNow(waited); });
 }
 
 absl::StatusOr<std::string> Easy::GetString(CURLINFO info) {

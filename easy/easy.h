@@ -115,16 +115,32 @@ class Easy {
   // ---- Options. They stay for further transfers, until Reset().
 
   absl::Status SetUrl(absl::string_view url);
-  // "GET", "HEAD", "POST", or any other token (RFC 9110 section 9). "GET" and
-  // "HEAD" drop the body. kInvalidArgument for what is no token.
+  // "GET", "HEAD", "POST", "PUT", or any other token (RFC 9110 section 9).
+  // "GET" and "HEAD" drop the body; "POST", "PUT" and "PATCH" without one send
+  // an empty body. kInvalidArgument for what is no token. Not in callbacks of
+  // the handle's own transfer.
+  //
+  // The order of this and of what sets the body does not matter, but that the
+  // newest body is sent. Where redirects are followed: after a 301 or 302 a
+  // POST becomes a GET without the body, any other method is repeated with it;
+  // after a 303 all become GET (before libcurl 8.16 a method other than POST
+  // and PUT is repeated, without the body); after a 307 or 308 all are repeated
+  // as they were.
   absl::Status SetMethod(absl::string_view method);
   // "Name: value" each, replacing those set before. libcurl's own headers can
   // be replaced, or removed with "Name:". kInvalidArgument for a line break.
   // Not in callbacks of the handle's own transfer.
   absl::Status SetHeaders(absl::Span<const std::string> headers);
-  // The request's body, copied; the method becomes POST unless SetMethod has
-  // named another that is neither GET nor HEAD. Not in callbacks of the
-  // handle's own transfer.
+  // The request's body, copied, in place of the one before; the method becomes
+  // POST unless SetMethod has named another that is neither GET nor HEAD. Not
+  // in callbacks of the handle's own transfer.
+  //
+  // Other bodies, each instead of the one before, too:
+  //   SetOption<CURLOPT_MIMEPOST>(form)            as SetBody; not owned
+  //   SetOption<CURLOPT_READFUNCTION>(read, data)  as SetBody, but that the
+  //       method becomes PUT. Its size is what CURLOPT_INFILESIZE_LARGE says;
+  //       else it is sent in chunks. CURLOPT_SEEKFUNCTION rewinds it.
+  // Null takes such a body away.
   absl::Status SetBody(absl::string_view body);
   // For the whole transfer, and for connecting. Rounded up to milliseconds.
   // InfiniteDuration: none (libcurl's default; 300 s for connecting).
@@ -158,7 +174,10 @@ class Easy {
   // A callback given here is a plain C callback: it must not throw.
   // CURLOPT_SHARE, _ERRORBUFFER, _WRITEFUNCTION, _HEADERFUNCTION,
   // _XFERINFOFUNCTION, _POSTFIELDS and their data are Easy's own: see Attach,
-  // SetSink, SetHeaderSink, SetProgress, SetBody.
+  // SetSink, SetHeaderSink, SetProgress, SetBody. What SetMethod and the body
+  // decide (CURLOPT_POST, _HTTPGET, _NOBODY, _UPLOAD, _POSTFIELDSIZE) does not
+  // compile; CURLOPT_CUSTOMREQUEST replaces the method's name alone, until the
+  // next SetMethod. Of a URL and a CURLOPT_CURLU the newest counts.
   //
   // kInvalidArgument for a string with a NUL byte; kFailedPrecondition for
   // CURLOPT_COOKIEJAR in a share of cookies that is not gated (libcurl would
@@ -273,12 +292,13 @@ class Easy {
   static absl::StatusOr<Easy> DuplicateNow(Core& core);
   absl::Status SetLong(CURLoption option, long value);
   absl::Status SetOffT(CURLoption option, curl_off_t value);
-  // Null data unsets.
+  // None unsets, of a blob as well.
   absl::Status SetString(CURLoption option,
                          std::optional<absl::string_view> value);
   absl::Status SetSlist(CURLoption option,
                         absl::Span<const std::string> values);
-  absl::Status SetBlob(CURLoption option, absl::string_view value);
+  absl::Status SetBlob(CURLoption option,
+                       std::optional<absl::string_view> value);
   absl::Status SetFunction(CURLoption option, void (*function)(),
                            CURLoption data_option, void* data);
   absl::Status SetPointer(CURLoption option, void* pointer);
@@ -313,6 +333,12 @@ absl::Status Easy::SetOption(T&& value) {
   static_assert(kKind != OptionKind::kManaged,
                 "Easy sets this option itself: see Attach, SetSink, "
                 "SetHeaderSink, SetProgress and SetBody");
+  static_assert(kKind != OptionKind::kRequest,
+                "SetMethod and the body (SetBody, CURLOPT_READFUNCTION, "
+                "CURLOPT_MIMEPOST) say what is sent");
+  static_assert(kKind != OptionKind::kRefused,
+                "libcurl has deprecated this option: for a form use "
+                "CURLOPT_MIMEPOST");
   static_assert(kKind != OptionKind::kFunction && kKind != OptionKind::kData,
                 "set a callback and its data together: "
                 "SetOption<CURLOPT_XFUNCTION>(function, data)");
@@ -333,15 +359,15 @@ absl::Status Easy::SetOption(T&& value) {
   } else if constexpr (kKind == OptionKind::kOffT) {
     return SetOffT(kOption, static_cast<curl_off_t>(value));
   } else if constexpr (kKind == OptionKind::kString) {
-    if constexpr (std::is_null_pointer_v<std::decay_t<T>>) {
-      return SetString(kOption, std::nullopt);
-    } else {
-      return SetString(kOption, absl::string_view(std::forward<T>(value)));
-    }
+    return SetString(kOption, OptionText<std::decay_t<T>>(value));
   } else if constexpr (kKind == OptionKind::kSlist) {
-    return SetSlist(kOption, value);
+    if constexpr (std::is_null_pointer_v<std::decay_t<T>>) {
+      return SetSlist(kOption, {});
+    } else {
+      return SetSlist(kOption, value);
+    }
   } else if constexpr (kKind == OptionKind::kBlob) {
-    return SetBlob(kOption, value);
+    return SetBlob(kOption, OptionText<std::decay_t<T>>(value));
   } else if constexpr (kKind == OptionKind::kPointer) {
     return SetPointer(kOption, value);
   }

@@ -14,6 +14,7 @@
 #include <curl/curl.h>
 
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <type_traits>
 
@@ -32,6 +33,8 @@ enum class OptionKind {
   kData,      // the data of a callback: set together with the function
   kPointer,   // another object's address, which the caller keeps alive
   kManaged,   // Easy's own: see the method of that name
+  kRequest,   // follows from SetMethod and the body
+  kRefused,   // a struct of a deprecated interface
 };
 
 constexpr OptionKind KindOfOption(CURLoption option) {
@@ -47,6 +50,13 @@ constexpr OptionKind KindOfOption(CURLoption option) {
     case CURLOPT_POSTFIELDS:        // SetBody
     case CURLOPT_COPYPOSTFIELDS:    //
       return OptionKind::kManaged;
+    case CURLOPT_HTTPGET:
+    case CURLOPT_NOBODY:
+    case CURLOPT_POST:
+    case CURLOPT_POSTFIELDSIZE:
+    case CURLOPT_POSTFIELDSIZE_LARGE:
+    case CURLOPT_UPLOAD:
+      return OptionKind::kRequest;
     case CURLOPT_CONNECT_TO:
     case CURLOPT_HTTP200ALIASES:
     case CURLOPT_HTTPHEADER:
@@ -85,6 +95,17 @@ constexpr OptionKind KindOfOption(CURLoption option) {
       break;
   }
   const int number = static_cast<int>(option);
+  switch (number) {  // Their names would warn: libcurl has deprecated them.
+    case CURLOPTTYPE_LONG + 54:  // CURLOPT_PUT
+      return OptionKind::kRequest;
+    case CURLOPTTYPE_OBJECTPOINT + 24:   // CURLOPT_HTTPPOST
+    case CURLOPTTYPE_CBPOINT + 131:      // CURLOPT_IOCTLDATA
+    case CURLOPTTYPE_OBJECTPOINT + 240:  // CURLOPT_STREAM_DEPENDS
+    case CURLOPTTYPE_OBJECTPOINT + 241:  // CURLOPT_STREAM_DEPENDS_E
+      return OptionKind::kRefused;
+    default:
+      break;
+  }
   if (number < CURLOPTTYPE_OBJECTPOINT) return OptionKind::kLong;
   if (number < CURLOPTTYPE_FUNCTIONPOINT) return OptionKind::kString;
   if (number < CURLOPTTYPE_OFF_T) return OptionKind::kFunction;
@@ -106,9 +127,11 @@ constexpr bool OptionTakes() {
       return std::is_null_pointer_v<Value> ||
              std::is_convertible_v<T, absl::string_view>;
     case OptionKind::kSlist:
-      return std::is_convertible_v<T, absl::Span<const std::string>>;
+      return std::is_null_pointer_v<Value> ||
+             std::is_convertible_v<T, absl::Span<const std::string>>;
     case OptionKind::kBlob:
-      return std::is_convertible_v<T, absl::string_view>;
+      return std::is_null_pointer_v<Value> ||
+             std::is_convertible_v<T, absl::string_view>;
     case OptionKind::kPointer:
       return kOption == CURLOPT_CURLU ? std::is_convertible_v<T, CURLU*>
              : kOption == CURLOPT_MIMEPOST
@@ -118,9 +141,27 @@ constexpr bool OptionTakes() {
     case OptionKind::kFunction:
     case OptionKind::kData:
     case OptionKind::kManaged:
+    case OptionKind::kRequest:
+    case OptionKind::kRefused:
       break;
   }
   return false;
+}
+
+// The text of an option's value. Null, however it is spelled, is none.
+template <typename T>
+std::optional<absl::string_view> OptionText(const T& value) {
+  if constexpr (std::is_null_pointer_v<T>) {
+    return std::nullopt;
+  } else if constexpr (std::is_convertible_v<T, const char*>) {
+    const char* const text = value;
+    if (text == nullptr) return std::nullopt;
+    return absl::string_view(text);
+  } else {
+    const absl::string_view text = value;
+    if (text.data() == nullptr) return std::nullopt;
+    return text;
+  }
 }
 
 // The type of a callback and the option that takes its data.

@@ -4,10 +4,12 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "gtest/gtest.h"
 
 namespace curlshare {
@@ -18,9 +20,9 @@ bool Agrees(const curl_easyoption& option, OptionKind kind) {
   switch (option.type) {
     case CURLOT_LONG:
     case CURLOT_VALUES:
-      return kind == OptionKind::kLong;
+      return kind == OptionKind::kLong || kind == OptionKind::kRequest;
     case CURLOT_OFF_T:
-      return kind == OptionKind::kOffT;
+      return kind == OptionKind::kOffT || kind == OptionKind::kRequest;
     case CURLOT_STRING:
       return kind == OptionKind::kString;
     case CURLOT_SLIST:
@@ -30,18 +32,11 @@ bool Agrees(const curl_easyoption& option, OptionKind kind) {
     case CURLOT_FUNCTION:
       return kind == OptionKind::kFunction || kind == OptionKind::kManaged;
     case CURLOT_CBPTR:
-      return kind == OptionKind::kData || kind == OptionKind::kManaged;
+      return kind == OptionKind::kData || kind == OptionKind::kManaged ||
+             kind == OptionKind::kRefused;
     case CURLOT_OBJECT:
-      return kind == OptionKind::kPointer || kind == OptionKind::kManaged;
-  }
-  return false;
-}
-
-// Deprecated by libcurl: their names would warn, and nothing here offers them.
-bool IsDeprecated(const curl_easyoption& option) {
-  for (const char* name : {"HTTPPOST", "IOCTLDATA", "PROGRESSDATA",
-                           "STREAM_DEPENDS", "STREAM_DEPENDS_E"}) {
-    if (std::string(name) == option.name) return true;
+      return kind == OptionKind::kPointer || kind == OptionKind::kManaged ||
+             kind == OptionKind::kRefused;
   }
   return false;
 }
@@ -50,7 +45,6 @@ TEST(KindOfOption, IsWhatLibcurlsOwnTableSays) {
   size_t options = 0;
   for (const curl_easyoption* option = curl_easy_option_next(nullptr);
        option != nullptr; option = curl_easy_option_next(option)) {
-    if (IsDeprecated(*option)) continue;
     ++options;
     EXPECT_TRUE(Agrees(*option, KindOfOption(option->id))) << option->name;
   }
@@ -81,6 +75,10 @@ TEST(OptionTakes, TheTypeOfTheOptionAlone) {
   static_assert(!OptionTakes<CURLOPT_HTTPHEADER, const char*>());
   static_assert(!OptionTakes<CURLOPT_HTTPHEADER, curl_slist*>());
 
+  // Null unsets.
+  static_assert(OptionTakes<CURLOPT_HTTPHEADER, std::nullptr_t>());
+  static_assert(OptionTakes<CURLOPT_CAINFO_BLOB, std::nullptr_t>());
+
   static_assert(OptionTakes<CURLOPT_CAINFO_BLOB, std::string>());
   static_assert(!OptionTakes<CURLOPT_CAINFO_BLOB, curl_blob*>());
 
@@ -94,6 +92,34 @@ TEST(OptionTakes, TheTypeOfTheOptionAlone) {
   static_assert(!OptionTakes<CURLOPT_DEBUGDATA, void*>());
   static_assert(!OptionTakes<CURLOPT_SHARE, CURLSH*>());
   static_assert(!OptionTakes<CURLOPT_WRITEDATA, void*>());
+
+  // What SetMethod and the body say.
+  static_assert(!OptionTakes<CURLOPT_POSTFIELDSIZE, long>());
+  static_assert(!OptionTakes<CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t>());
+  static_assert(!OptionTakes<CURLOPT_POST, long>());
+  static_assert(!OptionTakes<CURLOPT_HTTPGET, long>());
+  static_assert(!OptionTakes<CURLOPT_NOBODY, long>());
+  static_assert(!OptionTakes<CURLOPT_UPLOAD, long>());
+
+  // The address of a struct, with a type that is in libcurl's table alone.
+  // CURLOPT_HTTPPOST, _STREAM_DEPENDS, _STREAM_DEPENDS_E.
+  static_assert(!OptionTakes<static_cast<CURLoption>(10024), const char*>());
+  static_assert(!OptionTakes<static_cast<CURLoption>(10240), const char*>());
+  static_assert(!OptionTakes<static_cast<CURLoption>(10241), const char*>());
+}
+
+// Null, however it is spelled.
+TEST(OptionText, OfNullIsNone) {
+  const char* const text = nullptr;
+  char* const writable = nullptr;
+  EXPECT_EQ(OptionText(nullptr), std::nullopt);
+  EXPECT_EQ(OptionText(text), std::nullopt);
+  EXPECT_EQ(OptionText(writable), std::nullopt);
+  EXPECT_EQ(OptionText(absl::string_view()), std::nullopt);
+  EXPECT_EQ(OptionText(absl::string_view("")), "");
+  EXPECT_EQ(OptionText(std::string()), "");
+  EXPECT_EQ(OptionText("a"), "a");
+  EXPECT_EQ(OptionText(std::string("b")), "b");
 }
 
 TEST(FunctionOption, GoesWithItsOwnData) {

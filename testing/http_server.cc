@@ -341,7 +341,10 @@ class HttpServer::Impl {
       response.status = static_cast<int>(Number(request, "code"));
     });
     On("/redirect", [](const Request& request, Response& response) {
-      response.set_redirect(request.get_param_value("to"));
+      const int code = request.has_param("code")
+                           ? static_cast<int>(Number(request, "code"))
+                           : 302;
+      response.set_redirect(request.get_param_value("to"), code);
     });
     On("/delay", [this](const Request& request, Response& response) {
       {

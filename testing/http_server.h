@@ -16,7 +16,7 @@
 //   /bytes?n=N                N bytes
 //   /echo                     the request: method, target, headers, body
 //   /status?code=N            that status
-//   /redirect?to=TARGET       302
+//   /redirect?to=TARGET       302; code=N for another
 //   /delay?ms=N               "ok", after that time
 //   /stall                    nothing until ReleaseStalled(), then "ok"
 //   /stall?after=headers      the head of the answer, then as above

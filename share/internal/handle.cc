@@ -11,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
 #include "curlshare/share/internal/error.h"
@@ -37,8 +39,8 @@ absl::Status Handle::LockHeldError() {
       "of a share can be used from it");
 }
 
-Handle::Admission Handle::Admit(Mode mode, bool release,
-                                absl::Status& refusal) {
+Handle::Admission Handle::Admit(Mode mode, bool release, absl::Status& refusal,
+                                absl::Duration* waited) {
   {
     absl::MutexLock lock(&mu_);
     if (ABSL_PREDICT_TRUE(holder_ == nullptr && GateFor(mode) == nullptr)) {
@@ -46,12 +48,18 @@ Handle::Admission Handle::Admit(Mode mode, bool release,
       return Admission::kHolder;
     }
   }
-  return AdmitSlowly(mode, release, refusal);
+  return AdmitSlowly(mode, release, refusal, waited);
 }
 
 Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
-                                      absl::Status& refusal) {
+                                      absl::Status& refusal,
+                                      absl::Duration* waited) {
   RefPtr<ShareCore> gate;
+  const absl::Time begin = absl::Now();
+  // Its owner's thread alone sets the timeout, and transfers.
+  const absl::Time deadline = mode == Mode::kTransfer && timeout_ms() > 0
+                                  ? begin + absl::Milliseconds(timeout_ms())
+                                  : absl::InfiniteFuture();
   while (true) {
     RefPtr<ShareCore> needed;
     {
@@ -77,7 +85,9 @@ Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
       continue;
     }
     gate = std::move(needed);
-    refusal = gate->EnterGate(mode == Mode::kTransfer ? this : nullptr);
+    refusal =
+        gate->EnterGate(mode == Mode::kTransfer ? this : nullptr, deadline);
+    if (waited != nullptr) *waited = absl::Now() - begin;
     if (!refusal.ok() && !(release && !KindLocks::ThisThreadHoldsAny() &&
                            gate->TryEnterGate())) {
       return Admission::kRefused;
@@ -85,13 +95,13 @@ Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
   }
 }
 
-absl::Status Handle::Enter(Mode mode) {
+absl::Status Handle::Enter(Mode mode, absl::Duration* waited) {
   if (KindLocks::ThisThreadHoldsAny() &&
       (mode == Mode::kChange || share() != nullptr)) {
     return LockHeldError();
   }
   absl::Status refusal;
-  switch (Admit(mode, /*release=*/false, refusal)) {
+  switch (Admit(mode, /*release=*/false, refusal, waited)) {
     case Admission::kBusy:
       return Error(absl::StatusCode::kFailedPrecondition,
                    "the handle is in transfer on another thread");
@@ -281,8 +291,11 @@ absl::Status Handle::TransferStatus(CURLcode code) {
 
 absl::Status Handle::Perform() {
   const RefPtr<Handle> self(this);
-  if (absl::Status status = Enter(Mode::kTransfer); !status.ok()) return status;
-  absl::Status status = Drive();
+  absl::Duration waited;
+  if (absl::Status status = Enter(Mode::kTransfer, &waited); !status.ok()) {
+    return status;
+  }
+  absl::Status status = Drive(waited);
   Leave();
   return status;
 }

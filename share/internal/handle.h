@@ -69,8 +69,11 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   CURL* curl() const { return curl_; }
 
   // Makes the caller the holder. kTransfer moves the handle to its share's
-  // newest CURLSH first, or out of a share that is closing.
-  absl::Status Enter(Mode mode) ABSL_LOCKS_EXCLUDED(mu_);
+  // newest CURLSH first, or out of a share that is closing; its wait for the
+  // gate ends with kDeadlineExceeded when the transfer's timeout has passed,
+  // and is told in `waited`, for Drive.
+  absl::Status Enter(Mode mode, absl::Duration* waited = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter; detaches where the share is closing, releases where
   // the owner has gone.
   void Leave() ABSL_LOCKS_EXCLUDED(mu_);
@@ -116,8 +119,8 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
  protected:
   // The following need the caller to be the holder.
 
-  // The transfer itself, once entered.
-  absl::Status Drive() ABSL_LOCKS_EXCLUDED(mu_);
+  // The transfer itself, once entered. The timeout counts from `waited` ago on.
+  absl::Status Drive(absl::Duration waited) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Sets what the shared kinds ask of the handle: the cookie engine on. After
   // attaching, and after curl_easy_reset.
@@ -157,6 +160,9 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   virtual bool MayAuthenticateConnections() const { return true; }
   // To be called where what CanLetGoLater says has changed.
   void UpdateMayLend() ABSL_LOCKS_EXCLUDED(mu_);
+  // It has left a share of cookies, which are saved where CURLOPT_COOKIEJAR
+  // says.
+  virtual void AfterLeavingCookies() {}
   // Around LetGoOfConnections.
   virtual void BeforeLettingGo() {}
   virtual void AfterLettingGo() {}
@@ -179,18 +185,19 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
     kHolder,   // it is now; and inside the gate where that is needed
     kBusy,     // another thread transfers
     kRefused,  // it would have to wait inside another share's gate, or its wait
-               // for the gate was cancelled
+               // for the gate was cancelled, or too long
   };
 
   // Makes the caller the holder if that can be. `refusal` tells of
   // kRefused. `release` asks for a release, which cannot fail: it happens here,
   // or when the use or transfer in progress ends; kRefused is then only where
   // the gate is occupied.
-  Admission Admit(Mode mode, bool release, absl::Status& refusal)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  Admission Admit(Mode mode, bool release, absl::Status& refusal,
+                  absl::Duration* waited = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
   // Where somebody has to be waited for, or a gate to be entered.
   ABSL_ATTRIBUTE_NOINLINE Admission AdmitSlowly(Mode mode, bool release,
-                                                absl::Status& refusal)
+                                                absl::Status& refusal,
+                                                absl::Duration* waited)
       ABSL_LOCKS_EXCLUDED(mu_);
   // The share whose gate a holder has to be inside; null if none.
   ShareCore* GateFor(Mode mode) const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
@@ -268,6 +275,14 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // Whether the pool has to be asked: not where the one it keeps will do.
   bool NeedsOther(ConnectionPool& pool, OriginKey key) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status RunOn(ConnectionPool* pool, OriginKey key)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // Where it has waited, or may have to for others to the same host.
+  ABSL_ATTRIBUTE_NOINLINE absl::Status RunInTurn(ConnectionPool* pool,
+                                                 OriginKey key,
+                                                 absl::Duration waited)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // The same with what is left of the timeout since `begin`.
+  absl::Status RunWithin(ConnectionPool* pool, OriginKey key, absl::Time begin)
       ABSL_LOCKS_EXCLUDED(mu_);
   // What becomes of the multi handle after a transfer.
   void KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,

@@ -78,8 +78,16 @@ absl::Status Handle::PrepareForKinds() {
 }
 
 CURLcode Handle::SetShare(CURLSH* share) {
+  const bool leaves_cookies = Shares(LockData::kCookie);
+  // Writes CURLOPT_COOKIEJAR, if that is set: at its end the handle knows
+  // nothing of these cookies any more. libcurl tells of no error.
+  if (leaves_cookies) {
+    (void)curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "FLUSH");
+  }
   const CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, share);
-  if (code == CURLE_OK) ReloadResolve();
+  if (code != CURLE_OK) return code;
+  if (leaves_cookies) AfterLeavingCookies();
+  ReloadResolve();
   return code;
 }
 

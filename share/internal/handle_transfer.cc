@@ -239,20 +239,28 @@ absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
 
 // ---- A transfer
 
-absl::Status Handle::Drive() {
+absl::Status Handle::Drive(absl::Duration waited) {
   ConnectionPool* const pool =
       Shares(LockData::kConnect) && !wants_own_connections()
           ? &HolderShare()->pool()
           : nullptr;
   const OriginKey key = pool == nullptr ? 0 : CurrentOrigin();
-  // From within another transfer of this thread nobody waits: it could be for
-  // that one.
-  if (ABSL_PREDICT_TRUE(pool == nullptr || key == 0 ||
-                        !pool->limits_transfers() ||
-                        GetThisThread().handles_held > 1)) {
+  const bool limited = pool != nullptr && pool->limits_transfers();
+  if (ABSL_PREDICT_TRUE(!limited && waited == absl::ZeroDuration())) {
     return RunOn(pool, key);
   }
-  const absl::Time begin = absl::Now();
+  return RunInTurn(pool, key, waited);
+}
+
+absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
+                               absl::Duration waited) {
+  const absl::Time begin = absl::Now() - waited;
+  // From within another transfer of this thread nobody waits: it could be for
+  // that one.
+  if (pool == nullptr || key == 0 || !pool->limits_transfers() ||
+      GetThisThread().handles_held > 1) {
+    return RunWithin(pool, key, begin);
+  }
   const absl::Duration timeout = timeout_ms() > 0
                                      ? absl::Milliseconds(timeout_ms())
                                      : absl::InfiniteDuration();
@@ -274,17 +282,7 @@ absl::Status Handle::Drive() {
     case ConnectionPool::Slot::kUncounted:
       break;
   }
-  // What the wait has left of the timeout.
-  if (timeout_ms() > 0) {
-    const int64_t left = absl::ToInt64Milliseconds(
-        absl::Ceil(timeout - (absl::Now() - begin), absl::Milliseconds(1)));
-    (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS,
-                           static_cast<long>(left > 0 ? left : 1));
-  }
-  absl::Status status = RunOn(pool, key);
-  if (timeout_ms() > 0) {
-    (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
-  }
+  absl::Status status = RunWithin(pool, key, begin);
   // For who comes next: this handle is not idle yet.
   if (MultiHandle* const multi = HolderMulti();
       multi != nullptr && multi->pooled && MayLend() && pool->HasWaiters(key) &&
@@ -292,6 +290,21 @@ absl::Status Handle::Drive() {
     pool->GiveBack(TakeMulti());
   }
   if (slot == ConnectionPool::Slot::kHave) pool->EndTransfer(key);
+  return status;
+}
+
+absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
+                               absl::Time begin) {
+  if (timeout_ms() <= 0) return RunOn(pool, key);
+  const absl::Duration left =
+      absl::Milliseconds(timeout_ms()) - (absl::Now() - begin);
+  const int64_t left_ms =
+      absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
+  // An option that was accepted before cannot fail.
+  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS,
+                         static_cast<long>(left_ms > 0 ? left_ms : 1));
+  absl::Status status = RunOn(pool, key);
+  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
   return status;
 }
 

@@ -1,5 +1,7 @@
 #include "curlshare/share/internal/share_core.h"
 
+#include <curl/curl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +13,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
@@ -99,7 +103,7 @@ bool ShareCore::MustNotWaitForGate() const {
          (GetThisThread().gates_held > 0 || KindLocks::ThisThreadHoldsAny());
 }
 
-absl::Status ShareCore::EnterGate(const void* who) {
+absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline) {
   if (MustNotWaitForGate()) {
     return Error(
         absl::StatusCode::kFailedPrecondition,
@@ -107,7 +111,15 @@ absl::Status ShareCore::EnterGate(const void* who) {
         "share's lock: to wait here for the gate of share #",
         id_, " could be to wait for each other");
   }
-  if (gate_.Enter(absl::InfiniteFuture(), who)) return absl::OkStatus();
+  if (gate_.Enter(deadline, who)) return absl::OkStatus();
+  if (absl::Now() >= deadline) {
+    return WithEasyCode(
+        Error(absl::StatusCode::kDeadlineExceeded,
+              "the transfer's timeout passed while it waited for the gate of "
+              "share #",
+              id_),
+        CURLE_OPERATION_TIMEDOUT);
+  }
   return Error(absl::StatusCode::kCancelled,
                "the transfer was ended by Cancel() or Share::CloseNow() while "
                "it waited for the gate of share #",

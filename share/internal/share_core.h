@@ -90,8 +90,10 @@ class ShareCore final : public RefCounted {
   // The gate. Enter nests; it is kFailedPrecondition where the thread is inside
   // another share's gate or under a kind lock, since two threads could then
   // wait for each other.
-  // The wait for `who`, if not null, ends with kCancelled by CancelGateWaits.
-  absl::Status EnterGate(const void* who = nullptr);
+  // The wait for `who`, if not null, ends with kCancelled by CancelGateWaits,
+  // and with kDeadlineExceeded at `deadline`.
+  absl::Status EnterGate(const void* who = nullptr,
+                         absl::Time deadline = absl::InfiniteFuture());
   bool CancelGateWaits(const void* who) { return gate_.CancelWaits(who); }
   // Without waiting; true if inside. In any state of the thread.
   bool TryEnterGate() { return gate_.Enter(absl::InfinitePast()); }

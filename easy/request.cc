@@ -1,0 +1,229 @@
+#include "curlshare/easy/request.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+
+namespace curlshare {
+namespace {
+
+// Sets options until one fails.
+class Options {
+ public:
+  explicit Options(CURL* curl) : curl_(curl) {}
+
+  template <typename T>
+  void Set(CURLoption option, T value) {
+    if (code_ == CURLE_OK) code_ = curl_easy_setopt(curl_, option, value);
+  }
+  CURLcode code() const { return code_; }
+
+ private:
+  CURL* const curl_;
+  CURLcode code_ = CURLE_OK;
+};
+
+bool DropsBody(const std::string& method) {
+  return method == "GET" || method == "HEAD";
+}
+
+}  // namespace
+
+CURLcode Request::Install() {
+  const curl_read_callback own = &Request::Read;
+  const bool reads = plan_.body == Body::kReader;
+  Options options(curl_);
+  // The data before it: a function never meets data of another.
+  options.Set(CURLOPT_READDATA, reads ? plan_.reader_data : this);
+  options.Set(CURLOPT_READFUNCTION, reads ? plan_.reader : own);
+  return options.code();
+}
+
+void Request::Clear() {
+  plan_ = Plan();
+  bytes_.clear();
+  reader_size_ = -1;
+  kept_redirects_ = 0;
+  seek_ = nullptr;
+  seek_data_ = nullptr;
+}
+
+CURLcode Request::CopyFrom(const Request& source) {
+  plan_ = source.plan_;
+  bytes_ = source.bytes_;
+  reader_size_ = source.reader_size_;
+  kept_redirects_ = source.kept_redirects_;
+  seek_ = source.seek_;
+  seek_data_ = source.seek_data_;
+  // Some of what was copied points into the source. A form was copied whole.
+  return Apply();
+}
+
+const char* Request::Plan::name() const {
+  if (custom_name.has_value()) return custom_name->c_str();
+  if (method.empty() || method == "POST" || DropsBody(method)) return nullptr;
+  // An upload is a PUT, a form is none.
+  if (method == "PUT" && body != Body::kForm) return nullptr;
+  return method.c_str();
+}
+
+Request::Plan Request::PlanWith(Body body) const {
+  Plan plan = plan_;
+  if (body != Body::kNone && DropsBody(plan.method)) plan.method.clear();
+  plan.body = body;
+  return plan;
+}
+
+CURLcode Request::Change(Plan plan, curl_mime* form) {
+  // First what libcurl needs memory for.
+  CURLcode code = curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan.name());
+  if (code != CURLE_OK) return code;
+  if (form != nullptr ||
+      (plan_.body == Body::kForm && plan.body != Body::kForm)) {
+    // Up to 7.88 a form does not end an upload.
+    (void)curl_easy_setopt(curl_, CURLOPT_HTTPGET, 1L);
+    code = curl_easy_setopt(curl_, CURLOPT_MIMEPOST, form);
+    if (code != CURLE_OK) {
+      // As it was: needs no memory, but for the name of another method.
+      (void)curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan_.name());
+      (void)Apply();
+      return code;
+    }
+  }
+  plan_ = std::move(plan);
+  return Apply();
+}
+
+CURLcode Request::Apply() {
+  const CURLcode installed = Install();
+  if (installed != CURLE_OK) return installed;
+  Options options(curl_);
+  if (plan_.body != Body::kForm) {
+    options.Set(CURLOPT_POSTFIELDS, nullptr);
+    options.Set(CURLOPT_HTTPGET, 1L);  // ends every other mode
+  }
+  bool posts = plan_.body == Body::kForm;
+  if (plan_.method == "HEAD") {
+    options.Set(CURLOPT_NOBODY, 1L);
+  } else if (plan_.puts_bytes()) {
+    const size_t size = plan_.body == Body::kNone ? 0 : bytes_.size();
+    options.Set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(size));
+    options.Set(CURLOPT_UPLOAD, 1L);
+  } else if (plan_.body == Body::kReader) {
+    options.Set(CURLOPT_INFILESIZE_LARGE, reader_size_);
+    options.Set(CURLOPT_POSTFIELDSIZE_LARGE, reader_size_);
+    options.Set(plan_.method == "POST" ? CURLOPT_POST : CURLOPT_UPLOAD, 1L);
+  } else if (plan_.body == Body::kBytes) {
+    posts = true;
+    options.Set(CURLOPT_POSTFIELDSIZE_LARGE,
+                static_cast<curl_off_t>(bytes_.size()));
+    options.Set(CURLOPT_POSTFIELDS, bytes_.data());
+  } else if (plan_.body == Body::kNone &&
+             (plan_.method == "POST" || plan_.method == "PATCH")) {
+    // Servers wait for a body unless they are told that it has no bytes.
+    posts = true;
+    options.Set(CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t{0});
+    options.Set(CURLOPT_POSTFIELDS, "");
+  }
+  // To libcurl another method with a body is a POST by another name, which
+  // would lose its body at a redirect and keep the name.
+  options.Set(CURLOPT_POSTREDIR,
+              posts && plan_.name() != nullptr
+                  ? kept_redirects_ | CURL_REDIR_POST_301 | CURL_REDIR_POST_302
+                  : kept_redirects_);
+  return options.code() == CURLE_OK ? ApplySeek() : options.code();
+}
+
+CURLcode Request::ApplySeek() {
+  const curl_seek_callback own = &Request::Seek;
+  const bool puts = plan_.puts_bytes();
+  Options options(curl_);
+  options.Set(CURLOPT_SEEKDATA, puts ? this : seek_data_);
+  options.Set(CURLOPT_SEEKFUNCTION, puts ? own : seek_);
+  return options.code();
+}
+
+CURLcode Request::SetMethod(std::string method) {
+  Plan plan = PlanWith(DropsBody(method) ? Body::kNone : plan_.body);
+  plan.method = std::move(method);
+  plan.custom_name.reset();
+  return Change(std::move(plan));
+}
+
+CURLcode Request::SetBytes(std::string bytes) {
+  Plan plan = PlanWith(Body::kBytes);
+  bytes_.swap(bytes);
+  const CURLcode code = Change(std::move(plan));
+  if (code != CURLE_OK) {
+    bytes_.swap(bytes);
+    (void)Apply();  // the first error is told
+  }
+  return code;
+}
+
+CURLcode Request::SetForm(curl_mime* form) {
+  if (form != nullptr) return Change(PlanWith(Body::kForm), form);
+  return plan_.body == Body::kForm ? Change(PlanWith(Body::kNone)) : CURLE_OK;
+}
+
+CURLcode Request::SetReader(curl_read_callback read, void* data) {
+  if (read == nullptr && plan_.body != Body::kReader) return CURLE_OK;
+  Plan plan = PlanWith(read == nullptr ? Body::kNone : Body::kReader);
+  plan.reader = read;
+  plan.reader_data = data;
+  return Change(std::move(plan));
+}
+
+CURLcode Request::SetSeek(curl_seek_callback seek, void* data) {
+  seek_ = seek;
+  seek_data_ = data;
+  return ApplySeek();
+}
+
+CURLcode Request::SetReaderSize(curl_off_t size) {
+  if (size < -1) return CURLE_BAD_FUNCTION_ARGUMENT;
+  reader_size_ = size;
+  return plan_.body == Body::kReader ? Apply() : CURLE_OK;
+}
+
+CURLcode Request::SetPostRedirects(long kept) {
+  const CURLcode code = curl_easy_setopt(curl_, CURLOPT_POSTREDIR, kept);
+  if (code != CURLE_OK) return code;
+  kept_redirects_ = kept;
+  return Apply();
+}
+
+CURLcode Request::SetCustomName(std::optional<std::string> name) {
+  Plan plan = PlanWith(plan_.body);
+  plan.custom_name = std::move(name);
+  return Change(std::move(plan));
+}
+
+size_t Request::Read(char* to, size_t size, size_t count,
+                     void* request) noexcept {
+  auto* const self = static_cast<Request*>(request);
+  if (self->plan_.body != Body::kBytes) return 0;
+  const size_t n = std::min(size * count, self->bytes_.size() - self->read_);
+  std::memcpy(to, self->bytes_.data() + self->read_, n);
+  self->read_ += n;
+  return n;
+}
+
+// libcurl seeks from the start alone.
+int Request::Seek(void* request, curl_off_t offset, int origin) noexcept {
+  auto* const self = static_cast<Request*>(request);
+  if (origin != SEEK_SET || offset < 0 ||
+      offset > static_cast<curl_off_t>(self->bytes_.size())) {
+    return CURL_SEEKFUNC_FAIL;
+  }
+  self->read_ = static_cast<size_t>(offset);
+  return CURL_SEEKFUNC_OK;
+}
+
+}  // namespace curlshare
