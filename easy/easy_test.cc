@@ -6,7 +6,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <fstream>
 #include <functional>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -19,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/kind_locks.h"
@@ -235,6 +239,34 @@ TEST_P(EasyTest, AProgressCallableThatFailsEndsTheTransferWithItsStatus) {
   EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
+// libcurl calls with every piece of data.
+TEST_P(EasyTest, ProgressIsToldTenTimesASecondAndAtTheEnd) {
+  Easy easy = NewEasy();
+  constexpr int64_t kSize = 20'000'000;
+  ASSERT_OK(easy.SetUrl(url(absl::StrCat("/bytes?n=", kSize))));
+  int calls = 0;
+  TransferProgress newest;
+  ASSERT_OK(easy.SetProgress([&](const TransferProgress& progress) {
+    ++calls;
+    EXPECT_GE(progress.downloaded, newest.downloaded);
+    newest = progress;
+    return absl::OkStatus();
+  }));
+  for (int i = 0; i < 2; ++i) {
+    calls = 0;
+    newest = {};
+    const absl::Time begin = absl::Now();
+    ASSERT_OK(easy.Perform());
+    const double tenths = (absl::Now() - begin) / absl::Milliseconds(100);
+    EXPECT_LE(calls, tenths + 3);
+    EXPECT_GE(calls, 1);
+    EXPECT_EQ(newest.downloaded, kSize);
+  }
+  ASSERT_OK(easy.SetProgress(
+      [](const TransferProgress&) { return absl::AbortedError("no"); }));
+  EXPECT_THAT(easy.Perform(), StatusIs(absl::StatusCode::kAborted, "no"));
+}
+
 #ifdef ABSL_HAVE_EXCEPTIONS
 TEST_P(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
   Easy easy = NewEasy();
@@ -393,6 +425,17 @@ TEST_P(EasyTest, SetsOptionsOfEveryKind) {
   ASSERT_OK(response.status());
   EXPECT_THAT(response->body, AllOf(HasSubstr("me/1.0"), HasSubstr("X-List")));
   EXPECT_EQ(opened, 1);
+}
+
+TEST_P(EasyTest, NullUnsetsHoweverItIsSpelled) {
+  Easy easy = NewEasy();
+  const char* const none = nullptr;
+  ASSERT_OK(easy.SetOption<CURLOPT_PROXY>("http://127.0.0.1:1"));
+  EXPECT_OK(easy.SetOption<CURLOPT_PROXY>(none));
+  EXPECT_OK(easy.SetOption<CURLOPT_CAINFO_BLOB>(nullptr));
+  EXPECT_OK(easy.SetOption<CURLOPT_CAINFO_BLOB>(none));
+  EXPECT_OK(easy.SetOption<CURLOPT_HTTPHEADER>(nullptr));
+  EXPECT_OK(easy.Fetch(url("/")).status());
 }
 
 TEST_P(EasyTest, TimesOut) {
@@ -633,6 +676,95 @@ TEST_P(EasyTest, CookieJarMustBeSetBeforeJoiningAnUngatedShareOfCookies) {
   }
   ASSERT_OK(easy.Detach());
   EXPECT_OK(easy.SetOption<CURLOPT_COOKIEJAR>("/dev/null"));
+}
+
+// ---- What is saved of a shared jar
+
+std::string ContentsOf(const std::string& path) {
+  std::ifstream file(path);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+// However a handle leaves, the file holds what the share knew by then, and goes
+// on holding it.
+TEST_P(EasyTest, SavesTheSharedCookiesWhenItLeaves) {
+  const std::vector<std::string> ways = {"Close", "Detach", "destroyed",
+                                         "Disable"};
+  for (const bool with_connections : {false, true}) {
+    for (const std::string& way : ways) {
+      SCOPED_TRACE(way);
+      const std::string jar = ::testing::TempDir() + "/jar_" + way;
+      std::remove(jar.c_str());
+      LockDataSet kinds = LockData::kCookie;
+      if (with_connections) kinds = kinds | LockData::kConnect;
+      auto share = CreateShare(kinds);
+      ASSERT_OK(share.status());
+      std::optional<Easy> easy = NewEasy();
+      ASSERT_OK(easy->SetOption<CURLOPT_COOKIEJAR>(jar));
+      ASSERT_OK(easy->Attach(**share));
+      Easy other = NewEasy();
+      ASSERT_OK(other.Attach(**share));
+      ASSERT_OK(other.Fetch(url("/cookie/set?name=a&value=saved&max_age=999"))
+                    .status());
+      ASSERT_OK(easy->Fetch(url("/")).status());
+      if (way == "Close") {
+        ASSERT_OK((*share)->Close());
+      } else if (way == "Detach") {
+        ASSERT_OK(easy->Detach());
+      } else if (way == "destroyed") {
+        easy.reset();
+      } else {
+        ASSERT_OK((*share)->Disable(LockData::kCookie));
+        ASSERT_OK(easy->Fetch(url("/")).status());
+      }
+      EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
+      // It goes on with cookies of its own, or none.
+      if (easy.has_value()) ASSERT_OK(easy->Fetch(url("/")).status());
+      easy.reset();
+      EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
+    }
+  }
+}
+
+TEST_P(EasyTest, ARawHandlesSharedCookiesAreSavedWhenItLeaves) {
+  const std::string jar = ::testing::TempDir() + "/jar_raw";
+  std::remove(jar.c_str());
+  auto share = CreateShare(LockData::kCookie);
+  ASSERT_OK(share.status());
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+      curl_easy_init(), &curl_easy_cleanup);
+  const curl_write_callback drop = [](char*, size_t size, size_t count, void*) {
+    return size * count;
+  };
+  ASSERT_EQ(curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop),
+            CURLE_OK);
+  ASSERT_EQ(curl_easy_setopt(curl.get(), CURLOPT_COOKIEJAR, jar.c_str()),
+            CURLE_OK);
+  ASSERT_EQ(curl_easy_setopt(
+                curl.get(), CURLOPT_URL,
+                url("/cookie/set?name=a&value=saved&max_age=999").c_str()),
+            CURLE_OK);
+  absl::StatusOr<Attachment> attachment = (*share)->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  ASSERT_OK(attachment->Perform());
+  ASSERT_OK((*share)->Close());
+  EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
+}
+
+// libcurl would take it out of the shared jar in silence.
+TEST_P(EasyTest, CookiesCannotBeTurnedOffInAShareOfCookies) {
+  auto share = CreateShare(LockData::kCookie);
+  ASSERT_OK(share.status());
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.Attach(**share));
+  ASSERT_OK(easy.Fetch(url("/cookie/set?name=a&value=b")).status());
+  const char* const none = nullptr;
+  EXPECT_THAT(easy.SetOption<CURLOPT_COOKIEFILE>(none),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("detach first")));
+  EXPECT_EQ(easy.Fetch(url("/cookie/show"))->body, "a=b");
+  ASSERT_OK(easy.Detach());
+  EXPECT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(nullptr));
 }
 
 // It would free the list under the other handles' feet.

@@ -1,7 +1,10 @@
 // Share::Close against threads that use the handles. Each test says which
 // interleaving it forces, by a server that stalls until told, by notifications
 // and by a lock callback that blocks. To be run under ThreadSanitizer, too.
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,6 +27,7 @@
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
@@ -684,6 +688,98 @@ TEST_F(GatedShareCloseTest, CloseNowEndsAWaitForTheGate) {
               StatusIs(absl::StatusCode::kCancelled));
   EXPECT_OK(share->Close());
   EXPECT_OK(waiting.Fetch(url("/")).status()) << "it has left";
+}
+
+// The timeout counts from the call on, wherever the time goes.
+TEST_F(GatedShareCloseTest, ATimeoutEndsAWaitForTheGate) {
+  const auto share = NewGatedShare();
+  Easy waiting = NewEasy(*share);
+  ASSERT_OK(waiting.SetTimeout(absl::Milliseconds(50)));
+  const absl::Status status = EndWhileItWaitsForTheGate(
+      *share, waiting, [] { std::this_thread::yield(); });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                               HasSubstr("waited for the gate")));
+  EXPECT_EQ(GetEasyCode(status), CURLE_OPERATION_TIMEDOUT);
+  ASSERT_OK(waiting.SetTimeout(absl::InfiniteDuration()));
+  EXPECT_OK(waiting.Fetch(url("/")).status());
+}
+
+TEST_F(GatedShareCloseTest, AWaitForTheGateIsPartOfTheTimeout) {
+  constexpr absl::Duration kTimeout = absl::Seconds(2);
+  const auto share = NewGatedShare();
+  Easy outer = NewEasy(*share);
+  Easy waiting = NewEasy(*share);
+  ASSERT_OK(waiting.SetTimeout(kTimeout));
+  ASSERT_OK(outer.SetUrl(url("/")));
+  std::thread transfer;
+  absl::Duration taken;
+  ASSERT_OK(outer.SetSink([&](absl::string_view) {
+    absl::Notification begun;
+    transfer = std::thread([&] {
+      const absl::Time begin = absl::Now();
+      begun.Notify();
+      EXPECT_THAT(waiting.Fetch(url("/stall")).status(),
+                  StatusIs(absl::StatusCode::kDeadlineExceeded));
+      taken = absl::Now() - begin;
+    });
+    begun.WaitForNotification();
+    absl::SleepFor(kTimeout / 2);  // inside the gate: the other one waits
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(outer.Perform());
+  transfer.join();
+  EXPECT_GE(taken, kTimeout);
+  EXPECT_LT(taken, kTimeout + kTimeout / 2 - absl::Milliseconds(50));
+  // The timeout itself is as it was.
+  server_->ReleaseStalled();
+  const absl::Time begin = absl::Now();
+  EXPECT_THAT(waiting.Fetch(url("/stall")).status(),
+              StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_GE(absl::Now() - begin, kTimeout);
+  server_->ReleaseStalled();
+}
+
+// Telnet blocks inside libcurl until the server ends it.
+TEST_P(ShareCloseTest, CancelEndsATransferThatBlocksInsideLibcurl) {
+  const int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ASSERT_GE(listening, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof(address);
+  ASSERT_EQ(bind(listening, reinterpret_cast<sockaddr*>(&address), size), 0);
+  ASSERT_EQ(listen(listening, 1), 0);
+  ASSERT_EQ(
+      getsockname(listening, reinterpret_cast<sockaddr*>(&address), &size), 0);
+  const auto share = NewShare();
+  Easy easy = NewEasy(*share);
+  ASSERT_OK(easy.SetUrl(
+      absl::StrCat("telnet://127.0.0.1:", ntohs(address.sin_port))));
+  absl::Notification greeted;
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    if (!greeted.HasBeenNotified()) greeted.Notify();
+    return absl::OkStatus();
+  }));
+  absl::Notification ended;
+  absl::Status status;
+  std::thread transfer([&] {
+    status = easy.Perform();
+    ended.Notify();
+    // Where this libcurl knows no telnet, nobody connects.
+    shutdown(listening, SHUT_RD);
+  });
+  const int accepted = accept(listening, nullptr, nullptr);
+  if (accepted >= 0) {
+    EXPECT_EQ(write(accepted, "login:", 6), 6);
+    EXPECT_TRUE(greeted.WaitForNotificationWithTimeout(absl::Seconds(60)));
+    EXPECT_TRUE(easy.Cancel());
+    EXPECT_TRUE(ended.WaitForNotificationWithTimeout(absl::Seconds(20)));
+    close(accepted);
+  }
+  transfer.join();
+  close(listening);
+  if (absl::IsUnimplemented(status)) GTEST_SKIP() << status;
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kCancelled));
 }
 
 TEST_P(ShareCloseTest, CancelEndsAStalledTransferFromAnotherThread) {
