@@ -325,6 +325,33 @@ TEST(Connections, OfManyHandlesToSeveralHostsAreFew) {
 }
 
 // What a handle says of its own connections trims nothing in the share.
+// libcurl asks by transfers of its own, in the same multi handle, which want to
+// wait for a connection that others may multiplex (CURLOPT_PIPEWAIT).
+TEST(Connections, DnsOverHttpsWorks) {
+  HttpServerOptions options;
+  options.tls = true;
+  const auto dns = HttpServer::Start(options).value();
+  const auto server = HttpServer::Start().value();
+  const auto share = Share::Create().value();
+  constexpr int kThreads = 4;
+  constexpr int kEach = 10;
+  RunThreads(kThreads, [&](int thread) {
+    for (int i = 0; i < kEach; ++i) {
+      Easy easy = NewEasy(*share);
+      EXPECT_OK(easy.SetTimeout(absl::Seconds(60)));
+      EXPECT_OK(easy.SetOption<CURLOPT_DOH_URL>(dns->url("/dns")));
+      EXPECT_OK(easy.SetOption<CURLOPT_DOH_SSL_VERIFYPEER>(false));
+      EXPECT_OK(easy.SetOption<CURLOPT_DOH_SSL_VERIFYHOST>(false));
+      absl::StatusOr<Response> response = easy.Fetch(server->url(
+          "/", absl::StrCat("host", i, "-", thread, ".curlshare.test")));
+      EXPECT_OK(response.status());
+      if (response.ok()) EXPECT_EQ(response->body, "ok");
+    }
+  });
+  EXPECT_GE(dns->counts().requests, kThreads * kEach);
+  EXPECT_EQ(server->counts().requests, kThreads * kEach);
+}
+
 TEST(Connections, MaxConnectsOfAHandleTrimsNothing) {
   const auto a = NewServer();
   const auto b = NewServer();

@@ -105,6 +105,30 @@ class ThreadPerConnection final : public httplib::TaskQueue {
 };
 
 // A parameter of the request's query as a number, 0 where it is missing.
+// To a DNS query (RFC 1035 section 4.1) for an address, 127.0.0.1; to another
+// that there is none. Empty to what is no query of one question.
+std::string DnsAnswer(absl::string_view query) {
+  constexpr size_t kHeaderSize = 12;
+  size_t end = kHeaderSize;
+  while (end < query.size() && query[end] != 0) {
+    end += 1 + static_cast<unsigned char>(query[end]);
+  }
+  end += 1 + 4;  // the root, type and class
+  if (end > query.size()) return "";
+  const bool for_ipv4 = query[end - 4] == 0 && query[end - 3] == 1;
+  std::string answer(query.substr(0, 2));  // its id
+  // An answer, without an error; 1 question; as many answers; nothing else.
+  answer.append("\x81\x80\0\1\0", 5);
+  answer.push_back(for_ipv4 ? 1 : 0);
+  answer.append("\0\0\0\0", 4);
+  absl::StrAppend(&answer, query.substr(kHeaderSize, end - kHeaderSize));
+  // The name of the question; type A, class IN; 60 s; 4 bytes.
+  if (for_ipv4) {
+    answer.append("\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1", 16);
+  }
+  return answer;
+}
+
 int64_t Number(const httplib::Request& request, const char* name) {
   int64_t number = 0;
   return absl::SimpleAtoi(request.get_param_value(name), &number) ? number : 0;
@@ -336,6 +360,9 @@ class HttpServer::Impl {
       }
       absl::StrAppend(&text, "\n", request.body);
       response.set_content(text, "text/plain");
+    });
+    On("/dns", [](const Request& request, Response& response) {
+      response.set_content(DnsAnswer(request.body), "application/dns-message");
     });
     On("/status", [](const Request& request, Response& response) {
       response.status = static_cast<int>(Number(request, "code"));

@@ -33,6 +33,8 @@
 //   /hsts?max_age=S           Strict-Transport-Security
 //   /auth/digest?user=A       "ok" for that user with Digest (the digest itself
 //                             is not looked at), else a challenge
+//   /dns                      DNS over HTTPS (RFC 8484): every name is at
+//                             127.0.0.1
 //   http://...                as of a proxy: the target that it was asked for
 //   /tls/client               the common name in the client's certificate,
 //                             empty without one: see request_client_certificate
