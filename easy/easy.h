@@ -144,10 +144,10 @@ class Easy {
   absl::Status SetBody(absl::string_view body);
   // For the whole transfer, and for connecting. Rounded up to milliseconds.
   // InfiniteDuration: none (libcurl's default; 300 s for connecting).
-  // kInvalidArgument unless positive. That for the whole counts from the call of
-  // Perform or Fetch on: the waits for the gate and for max_transfers_per_host
-  // are part of it. In a gated share a transfer notices it once other handles'
-  // callbacks are out of the gate.
+  // kInvalidArgument unless positive. That for the whole counts from the call
+  // of Perform or Fetch on: the waits for the gate and for
+  // max_transfers_per_host are part of it. In a gated share a transfer notices
+  // it once other handles' callbacks are out of the gate.
   absl::Status SetTimeout(absl::Duration timeout);
   absl::Status SetConnectTimeout(absl::Duration timeout);
   // Follows at most `most` redirects; 0: none, the default.
@@ -160,8 +160,8 @@ class Easy {
   absl::Status SetSink(Sink sink);
   // Where header lines go, each with its line break; empty: nowhere. As above.
   absl::Status SetHeaderSink(Sink sink);
-  // Called about ten times a second while data come, at least once a second, and
-  // at the end of a transfer that has succeeded. As above.
+  // Called about ten times a second while data come, at least once a second,
+  // and at the end of a transfer that has succeeded. As above.
   absl::Status SetProgress(Progress progress);
 
   // Any option, by its name in libcurl; a value of the wrong type does not
@@ -177,21 +177,22 @@ class Easy {
   //
   // A callback given here is a plain C callback: it must not throw.
   // CURLOPT_SHARE, _ERRORBUFFER, _WRITEFUNCTION, _HEADERFUNCTION,
-  // _XFERINFOFUNCTION, _POSTFIELDS and their data are Easy's own: see Attach,
-  // SetSink, SetHeaderSink, SetProgress, SetBody. What SetMethod and the body
-  // decide (CURLOPT_POST, _HTTPGET, _NOBODY, _UPLOAD, _POSTFIELDSIZE) does not
-  // compile; CURLOPT_CUSTOMREQUEST replaces the method's name alone, until the
-  // next SetMethod. Of a URL and a CURLOPT_CURLU the newest counts.
+  // _XFERINFOFUNCTION, _NOPROGRESS, _POSTFIELDS and their data are Easy's own:
+  // see Attach, SetSink, SetHeaderSink, SetProgress, SetBody; so is _NOSIGNAL.
+  // What SetMethod and the body decide (CURLOPT_POST, _HTTPGET, _NOBODY,
+  // _UPLOAD, _POSTFIELDSIZE) does not compile; CURLOPT_CUSTOMREQUEST replaces
+  // the method's name alone, until the next SetMethod. Of a URL and a
+  // CURLOPT_CURLU the newest counts.
   //
   // kInvalidArgument for a string with a NUL byte; kFailedPrecondition for
   // CURLOPT_COOKIEJAR in a share of cookies that is not gated (libcurl would
   // touch the shared jar without its lock: set it before Attach; the file is
-  // written when the handle leaves those cookies, and the option unset then), for
-  // CURLOPT_COOKIEFILE null in a share of cookies, for
-  // CURLOPT_HSTS_CTRL 0 in a share of HSTS (libcurl would free the shared
-  // list), and for lists in callbacks of the handle's own transfer;
-  // kUnimplemented for CURLOPT_CONNECT_ONLY, whose connection would be closed
-  // when Perform returns: use a CURL* of your own, curl_easy_perform within an
+  // written when the handle leaves those cookies, and the option unset then),
+  // for CURLOPT_COOKIEFILE null in a share of cookies, for CURLOPT_HSTS_CTRL 0
+  // in a share of HSTS (libcurl would free the shared list), and for lists in
+  // callbacks of the handle's own transfer; kUnimplemented for
+  // CURLOPT_CONNECT_ONLY, whose connection would be closed when Perform
+  // returns: use a CURL* of your own, curl_easy_perform within an
   // Attachment::Transfer, then curl_easy_send, curl_easy_recv or curl_ws_*
   // within a Use; else libcurl's error.
   //

@@ -47,6 +47,8 @@ constexpr OptionKind KindOfOption(CURLoption option) {
     case CURLOPT_HEADERDATA:        //
     case CURLOPT_XFERINFOFUNCTION:  // SetProgress
     case CURLOPT_XFERINFODATA:      //
+    case CURLOPT_NOPROGRESS:        //
+    case CURLOPT_NOSIGNAL:          // 1, as threads require
     case CURLOPT_POSTFIELDS:        // SetBody
     case CURLOPT_COPYPOSTFIELDS:    //
       return OptionKind::kManaged;

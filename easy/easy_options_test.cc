@@ -20,7 +20,8 @@ bool Agrees(const curl_easyoption& option, OptionKind kind) {
   switch (option.type) {
     case CURLOT_LONG:
     case CURLOT_VALUES:
-      return kind == OptionKind::kLong || kind == OptionKind::kRequest;
+      return kind == OptionKind::kLong || kind == OptionKind::kRequest ||
+             kind == OptionKind::kManaged;
     case CURLOT_OFF_T:
       return kind == OptionKind::kOffT || kind == OptionKind::kRequest;
     case CURLOT_STRING:
@@ -92,6 +93,8 @@ TEST(OptionTakes, TheTypeOfTheOptionAlone) {
   static_assert(!OptionTakes<CURLOPT_DEBUGDATA, void*>());
   static_assert(!OptionTakes<CURLOPT_SHARE, CURLSH*>());
   static_assert(!OptionTakes<CURLOPT_WRITEDATA, void*>());
+  static_assert(!OptionTakes<CURLOPT_NOPROGRESS, long>());
+  static_assert(!OptionTakes<CURLOPT_NOSIGNAL, long>());
 
   // What SetMethod and the body say.
   static_assert(!OptionTakes<CURLOPT_POSTFIELDSIZE, long>());
