@@ -1198,7 +1198,7 @@ absl::StatusOr<Easy::Use> Easy::BeginUse() {
 }
 
 CURL* Easy::native_handle() const {
-  if (core_ == nullptr) return nullptr;
+  if (core_ == nullptr || core_->IsParents()) return nullptr;
   core_->Expose();
   return core_->curl();
 }

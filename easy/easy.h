@@ -92,6 +92,11 @@ struct TransferProgress {
 // any thread may call while the Easy lives. A Share that the handle is in may
 // be closed or destroyed by any thread at any time.
 //
+// In a forked child, one that has transferred in the parent, or is in a share
+// that has, is kFailedPrecondition in every method (share() and native_handle()
+// are null, Cancel() is false), and its destruction touches no socket. One that
+// has not works there.
+//
 // From libcurl's defaults it differs in two: CURLOPT_NOSIGNAL is 1, as threads
 // require, and a body without a sink is dropped, not written to stdout.
 class Easy {

@@ -234,6 +234,28 @@ void ShareAndTransfer() {
   std::exit(0);
 }
 
+// The child destroys what has its parent's connection, and ends as a program
+// does: what is kept for ever is no leak.
+[[noreturn]] void ForkAndDestroyInTheChild() {
+  const std::string url = ServerProcess() + "/bytes?n=1000";
+  auto share = Share::Create(EveryKind()).value();
+  std::optional<Easy> easy = NewEasy(*share);
+  std::optional<Easy> alone = Easy::Create().value();
+  CHECK_THAT(Fetches(*easy, url));
+  CHECK_THAT(Fetches(*alone, url));
+  CHECK_THAT(InAChild([&] {
+               easy.reset();
+               share.reset();
+               alone.reset();
+               std::exit(0);
+             }) == 0);
+  for (Easy* each : {&*easy, &*alone}) {
+    CHECK_THAT(each->Fetch(url)->connection_reused);
+  }
+  CHECK_THAT(share->Close().ok());
+  std::exit(0);
+}
+
 // With a server, that is with threads, and a connection that is open: the child
 // leaves what is its parent's alone, and the parent goes on with it.
 [[noreturn]] void ForkWithAnOpenConnection() {
@@ -261,6 +283,10 @@ TEST_F(LifetimeTest, AChildForkedBeforeTheFirstUseMayUseAll) {
 
 TEST_F(LifetimeTest, AChildForkedLaterMayUseWhatItMakesItself) {
   EXPECT_EXIT(ForkAfterAUse(), ExitedWithCode(0), "");
+}
+
+TEST_F(LifetimeTest, AChildMayDestroyWhatIsItsParents) {
+  EXPECT_EXIT(ForkAndDestroyInTheChild(), ExitedWithCode(0), "");
 }
 
 TEST_F(LifetimeTest, AParentGoesOnWithItsConnectionsAfterAFork) {

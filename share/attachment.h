@@ -80,6 +80,12 @@ struct TransferOptions {
 // may call; a close of the share from any thread is safe at any time. Where
 // the share closes, the handle leaves it by itself; the Attachment stays
 // usable, its transfers then run without a share.
+//
+// In a forked child, one that has transferred in the parent, or whose share
+// has, is kFailedPrecondition in every method (attached() and Cancel() are
+// false), and its destruction touches no socket; the CURL* must not be used
+// there either, nor cleaned up. One that has not transferred works there. What
+// the CURL* did before Share::Attach is not known here.
 class Attachment {
  public:
   class Use;

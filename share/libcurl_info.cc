@@ -11,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/fork_count.h"
 
 namespace curlshare {
 namespace {
@@ -25,6 +26,11 @@ struct Libcurl {
 std::atomic<const Libcurl*> running{nullptr};
 
 absl::Status Init() {
+  // Before anything can transfer.
+  if (!internal::CountForks()) {
+    return internal::Error(absl::StatusCode::kResourceExhausted,
+                           "pthread_atfork: out of memory");
+  }
   const CURLcode code = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (code != CURLE_OK) return EasyStatus(code, "curl_global_init");
   auto libcurl = std::make_unique<Libcurl>();

@@ -163,6 +163,7 @@ absl::Status Share::Disable(LockDataSet kinds) {
 ShareStats Share::stats() const {
   const KindLocks& locks = core_->locks();
   ShareStats stats;
+  if (core_->IsParents()) return stats;
   stats.share_lock = locks.stats(CURL_LOCK_DATA_SHARE);
   for (LockData kind : LockDataSet::All()) {
     stats.locks[static_cast<size_t>(kind)] =

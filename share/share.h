@@ -148,6 +148,11 @@ struct ShareStats {
 //
 // Whatever a thread did before its transfer ended happens before Close
 // returns kOk on another.
+//
+// In a forked child, a share in which a handle was that has transferred in the
+// parent is kFailedPrecondition in every method that returns a Status, the
+// others answer as of a share with nothing in it, and its destruction touches
+// no socket. One that has not transferred works there.
 class Share {
  public:
   // kUnimplemented where the running libcurl lacks a kind that

@@ -41,7 +41,9 @@ RefPtr<Handle> EnterAttached(Handle* handle) {
   Handle*& head = chains[chain];
   absl::MutexLock lock(LockOf(chain));
   for (Handle* other = head; other != nullptr; other = other->next_attached_) {
-    if (other->curl() == handle->curl()) return RefPtr<Handle>(other);
+    if (other->curl() == handle->curl() && !other->left_behind()) {
+      return RefPtr<Handle>(other);
+    }
   }
   handle->next_attached_ = head;
   head = handle;

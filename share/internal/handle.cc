@@ -16,6 +16,7 @@
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
 #include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/kept_forever.h"
 #include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
@@ -95,7 +96,39 @@ Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
   }
 }
 
+absl::Status Handle::ParentsError() {
+  return Error(
+      absl::StatusCode::kFailedPrecondition,
+      "the handle, or its share, has transferred in the process that this one "
+      "was forked from, and has connections of that: make new handles, and a "
+      "new Share, after the fork");
+}
+
+bool Handle::ShareIsParents() const {
+  // Held for a moment only, or by a thread that there is not in this process:
+  // then another thread was inside the library at the fork.
+  for (int tries = 0; tries < 1000; ++tries) {
+    if (mu_.TryLock()) {
+      const bool is = share_ != nullptr && share_->IsParents();
+      mu_.Unlock();
+      return is;
+    }
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  return true;
+}
+
+void Handle::NoteTransfer() {
+  if (ShareCore* const share = HolderShare(); share != nullptr) {
+    share->NoteTransfer();
+  }
+  transferred_in_.store(ThisProcess(), std::memory_order_relaxed);
+}
+
 absl::Status Handle::Enter(Mode mode, absl::Duration* waited) {
+  // All that a forked child costs a handle that has transferred before.
+  const bool first = !HasTransferredHere();
+  if (ABSL_PREDICT_FALSE(first) && IsParents()) return ParentsError();
   if (KindLocks::ThisThreadHoldsAny() &&
       (mode == Mode::kChange || share() != nullptr)) {
     return LockHeldError();
@@ -122,9 +155,9 @@ absl::Status Handle::Enter(Mode mode, absl::Duration* waited) {
     case Admission::kHolder:
       break;
   }
-  if (ABSL_PREDICT_TRUE(mode != Mode::kTransfer || !HolderIsStale())) {
-    return absl::OkStatus();
-  }
+  if (mode != Mode::kTransfer) return absl::OkStatus();
+  if (ABSL_PREDICT_FALSE(first)) NoteTransfer();
+  if (ABSL_PREDICT_TRUE(!HolderIsStale())) return absl::OkStatus();
   absl::Status status = PrepareTransfer();
   if (!status.ok()) {
     Leave();
@@ -223,6 +256,7 @@ void Handle::BecomeIdle() {
 }
 
 RefPtr<ShareCore> Handle::share() const {
+  if (IsParents()) return nullptr;
   absl::MutexLock lock(&mu_);
   return share_;
 }
@@ -250,6 +284,7 @@ void Handle::CancelLocked(Cancelled by) {
 }
 
 bool Handle::Cancel() {
+  if (IsParents()) return false;
   RefPtr<ShareCore> share;
   bool in_transfer = false;
   {
@@ -300,7 +335,19 @@ absl::Status Handle::Perform() {
   return status;
 }
 
+void Handle::LeaveBehind() {
+  RefPtr<Handle>(this).Disown();
+  transferred_in_.store(kLeftBehind, std::memory_order_relaxed);
+  // One that is attached is on its share's list, and found by the table of
+  // attached handles.
+  if (empty()) internal::KeepForever(this);
+}
+
 void Handle::Release() {
+  if (IsParents()) {
+    LeaveBehind();
+    return;
+  }
   if (KindLocks::ThisThreadHoldsAny() && OwnsCurl()) {
     Defer();
     return;

@@ -23,6 +23,11 @@
 // becomes its holder is inside the gate first, and until it leaves, but for the
 // poll of a transfer. In that order: who waits for the gate holds nothing that
 // a callback inside may want.
+//
+// In a forked child, a handle that has transferred in the parent, or is in a
+// share that has, is the parent's: everything here refuses, before it takes a
+// mutex that a thread of the parent may have held. Released, it is kept for
+// ever as it is.
 #ifndef CURLSHARE_SHARE_INTERNAL_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_HANDLE_H_
 
@@ -33,12 +38,14 @@
 #include <memory>
 
 #include "absl/base/attributes.h"
+#include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/list_node.h"
 #include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/origin.h"
@@ -113,8 +120,21 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // A close of `share`, which had this handle on its list a moment ago.
   void OnShareClosing(ShareCore& share, bool cancel) ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Null where the handle is not attached.
+  // Null where the handle is not attached, or its parent's.
   RefPtr<ShareCore> share() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Whether it, or its share, has transferred in a process that this one was
+  // forked from. Of one that has transferred itself it is known without `mu_`.
+  bool IsParents() const ABSL_LOCKS_EXCLUDED(mu_) {
+    const ForkCount process = transferred_in_.load(std::memory_order_relaxed);
+    return ABSL_PREDICT_FALSE(process != ThisProcess()) &&
+           (process != kNoProcess ||
+            (ThisProcess() != kNeverForked && ShareIsParents()));
+  }
+  // Whether its owner has gone in a child, and perhaps the CURL*, too.
+  bool left_behind() const {
+    return transferred_in_.load(std::memory_order_relaxed) == kLeftBehind;
+  }
 
  protected:
   // The following need the caller to be the holder.
@@ -214,6 +234,16 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
     return share_ != nullptr && share_->epoch() != epoch_;
   }
   static absl::Status LockHeldError();
+  static absl::Status ParentsError();
+  // Of a handle that has not transferred, in a forked child.
+  ABSL_ATTRIBUTE_NOINLINE bool ShareIsParents() const ABSL_LOCKS_EXCLUDED(mu_);
+  bool HasTransferredHere() const {
+    return transferred_in_.load(std::memory_order_relaxed) == ThisProcess();
+  }
+  // Before its first transfer. By the holder.
+  ABSL_ATTRIBUTE_NOINLINE void NoteTransfer() ABSL_LOCKS_EXCLUDED(mu_);
+  // Instead of a release, of one that is the parent's.
+  void LeaveBehind();
   absl::Status AlreadyAttached() const ABSL_LOCKS_EXCLUDED(mu_);
   void Defer();
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseAllDeferred();
@@ -326,6 +356,9 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   bool may_lend_ ABSL_GUARDED_BY(mu_) = false;
   // The holder's alone.
   bool keeps_credentials_ = false;  // see connection_references.h
+  // Written by the holder, or by a release in a child. Where it says that it
+  // has transferred, the share that it is in says so, too.
+  std::atomic<ForkCount> transferred_in_{kNoProcess};
   std::shared_ptr<const ShareHandle>
       generation_;          // what `curl_` is attached to
   RefPtr<ShareCore> gate_;  // what Admit has entered; null if none

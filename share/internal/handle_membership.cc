@@ -24,6 +24,7 @@
 namespace curlshare::internal {
 
 absl::Status Handle::AlreadyAttached() const {
+  if (IsParents()) return ParentsError();
   const RefPtr<ShareCore> share = this->share();
   if (share == nullptr) {
     // It is on its way in or out, on another thread.
@@ -100,6 +101,8 @@ bool Handle::Shares(LockData kind) const {
 }
 
 absl::Status Handle::Attach(const RefPtr<ShareCore>& share) {
+  if (IsParents()) return ParentsError();
+  if (absl::Status status = share->CheckProcess(); !status.ok()) return status;
   if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
   // Before anything that may be refused. One of no owner's is attached but
   // once, as soon as it is made.
@@ -149,6 +152,8 @@ absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
     epoch_ = generation->epoch;
     gated_ = generation->handle->gated();
   }
+  // In a child it could not be taken out again.
+  if (HasTransferredHere()) share->NoteTransfer();
   const CURLcode code = SetShare(generation->handle->get());
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   if (status.ok()) {

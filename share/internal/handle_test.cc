@@ -8,7 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -26,6 +28,11 @@ using ::curlshare::testing::StatusIs;
 using Mode = Handle::Mode;
 
 constexpr auto kRefused = absl::StatusCode::kFailedPrecondition;
+
+struct CurlDeleter {
+  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+};
+using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
 
 RefPtr<ShareCore> NewCore(bool gated = false) {
   const auto locks = std::make_shared<KindLocks>(nullptr);
@@ -45,8 +52,7 @@ class HandleTest : public ::testing::Test {
 
   ConnectionKeeper& keeper() { return *handle_; }
 
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_{
-      curl_easy_init(), &curl_easy_cleanup};
+  const CurlPtr curl_{curl_easy_init()};
   const RefPtr<Handle> handle_{new Handle(curl_.get())};
 };
 
@@ -132,6 +138,103 @@ TEST_F(HandleTest, OfAGatedGenerationIsHeldInsideTheGateOnly) {
   core->LeaveGate();
   ASSERT_OK(handle_->Detach());
   EXPECT_FALSE(handle_->gated());
+}
+
+// ---- In a forked child
+
+// As after a fork, until it goes. A real one: easy/fork_test.
+class AsInAChild {
+ public:
+  AsInAChild() { this_process.store(CountOfChild(parent_)); }
+  AsInAChild(const AsInAChild&) = delete;
+  AsInAChild& operator=(const AsInAChild&) = delete;
+  ~AsInAChild() { this_process.store(parent_); }
+
+ private:
+  const ForkCount parent_ = ThisProcess();
+};
+
+TEST_F(HandleTest, AChildIsRefusedWhatHasTransferred) {
+  const RefPtr<ShareCore> share = NewCore();
+  const CurlPtr idle_curl(curl_easy_init());
+  const RefPtr<Handle> idle(new Handle(idle_curl.get()));
+  ASSERT_OK(idle->Attach(share));
+  ASSERT_OK(handle_->Attach(share));
+  ASSERT_OK(handle_->Enter(Mode::kTransfer));
+  {
+    const AsInAChild child;
+    EXPECT_FALSE(handle_->Cancel());
+  }
+  handle_->Leave();
+  {
+    const AsInAChild child;
+    for (const RefPtr<Handle>& each : {handle_, idle}) {
+      for (Mode mode : {Mode::kUse, Mode::kTransfer, Mode::kChange}) {
+        EXPECT_THAT(each->Enter(mode), StatusIs(kRefused));
+      }
+      EXPECT_THAT(each->Perform(), StatusIs(kRefused));
+      EXPECT_THAT(each->Attach(NewCore()), StatusIs(kRefused));
+      EXPECT_THAT(each->Detach(), StatusIs(kRefused));
+      EXPECT_EQ(each->share(), nullptr);
+    }
+    const CurlPtr curl(curl_easy_init());
+    const RefPtr<Handle> fresh(new Handle(curl.get()));
+    EXPECT_THAT(fresh->Attach(share), StatusIs(kRefused));
+    const RefPtr<Handle> second(new Handle(curl_.get()));
+    EXPECT_THAT(second->Attach(NewCore()), StatusIs(kRefused));
+    EXPECT_THAT(share->Close(absl::InfinitePast(), /*cancel=*/true),
+                StatusIs(kRefused));
+    EXPECT_THAT(share->ChangeKinds(LockData::kDns, {}), StatusIs(kRefused));
+    EXPECT_EQ(share->CloseIdleConnections(absl::ZeroDuration()), 0U);
+    EXPECT_TRUE(share->kinds().empty());
+    EXPECT_EQ(share->attached(), 0U);
+    EXPECT_FALSE(share->closed());
+  }
+  EXPECT_OK(handle_->Enter(Mode::kUse));
+  handle_->Leave();
+  EXPECT_EQ(share->attached(), 2U);
+  idle->Release();
+}
+
+TEST_F(HandleTest, AChildMayUseWhatHasNotTransferred) {
+  const RefPtr<ShareCore> share = NewCore();
+  ASSERT_OK(handle_->Attach(share));
+  const AsInAChild child;
+  EXPECT_EQ(handle_->share().get(), share.get());
+  EXPECT_OK(handle_->Enter(Mode::kTransfer));
+  EXPECT_TRUE(handle_->Cancel());
+  handle_->Leave();
+  {
+    const AsInAChild grandchild;
+    EXPECT_THAT(handle_->Enter(Mode::kUse), StatusIs(kRefused));
+  }
+  EXPECT_OK(share->Close(absl::InfiniteFuture(), /*cancel=*/false));
+  // For the fixture, in the parent.
+  handle_->Release();
+}
+
+TEST_F(HandleTest, WhatIsReleasedInAChildStaysAsItIs) {
+  const RefPtr<ShareCore> share = NewCore();
+  const RefPtr<Handle> attached(new Handle(curl_.get()));
+  ASSERT_OK(attached->Attach(share));
+  ASSERT_OK(attached->Enter(Mode::kTransfer));
+  attached->Leave();
+  const CurlPtr curl(curl_easy_init());
+  const RefPtr<Handle> alone(new Handle(curl.get()));
+  ASSERT_OK(alone->Enter(Mode::kTransfer));
+  alone->Leave();
+  {
+    const AsInAChild child;
+    attached->Release();
+    alone->Release();
+    share->Abandon();
+    // Another CURL* may have its address by then.
+    const RefPtr<Handle> another(new Handle(curl_.get()));
+    EXPECT_OK(another->Attach(NewCore()));
+    another->Release();
+  }
+  EXPECT_EQ(share->attached(), 1U);
+  EXPECT_FALSE(share->closed());
 }
 
 }  // namespace

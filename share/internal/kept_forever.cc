@@ -1,24 +1,22 @@
 #include "curlshare/share/internal/kept_forever.h"
 
-#include "absl/base/no_destructor.h"
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include <atomic>
+
 #include "curlshare/share/internal/list_node.h"
 
 namespace curlshare::internal {
 namespace {
 
-struct Kept {
-  absl::Mutex mu;
-  ListNode list ABSL_GUARDED_BY(mu);
-};
+// By `next` alone, and never taken from.
+std::atomic<ListNode*> newest{nullptr};
 
 }  // namespace
 
 void KeepForever(ListNode* node) {
-  static absl::NoDestructor<Kept> kept;
-  absl::MutexLock lock(&kept->mu);
-  node->InsertBefore(&kept->list);
+  node->next = newest.load(std::memory_order_relaxed);
+  while (!newest.compare_exchange_weak(
+      node->next, node, std::memory_order_release, std::memory_order_relaxed)) {
+  }
 }
 
 }  // namespace curlshare::internal

@@ -9,7 +9,8 @@ namespace curlshare::internal {
 
 // The caller gives up `node` and all that it owns. It stays reachable from
 // here, so that a leak checker tells it from what was forgotten. Safe to call
-// from any thread; allocates nothing. REQUIRES: `node` is on no list.
+// from any thread, and in a forked child; allocates nothing, locks nothing.
+// REQUIRES: `node` is on no list.
 void KeepForever(ListNode* node);
 
 }  // namespace curlshare::internal

@@ -9,6 +9,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/optimization.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -19,6 +20,7 @@
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/kept_forever.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
@@ -53,6 +55,14 @@ ShareCore::ShareCore(Share* facade, bool detach_on_close,
       current_(std::move(first)) {}
 
 std::string ShareCore::name() const { return absl::StrCat("share #", id_); }
+
+absl::Status ShareCore::CheckProcess() const {
+  if (ABSL_PREDICT_TRUE(!IsParents())) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+               " has transferred in the process that this one was forked from, "
+               "and has connections of that: make a new Share, and new "
+               "handles, after the fork");
+}
 
 absl::Status ShareCore::CheckOpen() const {
   switch (state_) {
@@ -93,7 +103,7 @@ Generation ShareCore::Newest() const {
 }
 
 bool ShareCore::gated() const {
-  if (!may_be_gated()) return false;
+  if (!may_be_gated() || IsParents()) return false;
   absl::MutexLock lock(&mu_);
   return current_ != nullptr && current_->gated();
 }
@@ -220,6 +230,7 @@ void ShareCore::Finish(std::shared_ptr<const ShareHandle> last) {
 }
 
 absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
+  if (absl::Status status = CheckProcess(); !status.ok()) return status;
   {
     absl::MutexLock lock(&mu_);
     if (state_ == State::kClosed) return absl::OkStatus();
@@ -266,6 +277,11 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
 }
 
 void ShareCore::Abandon() {
+  if (IsParents()) {
+    RefPtr<ShareCore>(this).Disown();
+    KeepForever(&kept_node_);
+    return;
+  }
   {
     absl::MutexLock lock(&mu_);
     facade_ = nullptr;
@@ -287,6 +303,7 @@ void ShareCore::Abandon() {
 }
 
 absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
+  if (absl::Status status = CheckProcess(); !status.ok()) return status;
   if (KindLocks::ThisThreadHoldsAny()) {
     return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
                  " cannot be changed from a callback that libcurl "
@@ -323,11 +340,13 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
 }
 
 LockDataSet ShareCore::kinds() const {
+  if (IsParents()) return LockDataSet();
   absl::MutexLock lock(&mu_);
   return current_ == nullptr ? LockDataSet() : current_->kinds();
 }
 
 size_t ShareCore::CloseIdleConnections(absl::Duration older_than) {
+  if (IsParents()) return 0;
   // What the handles of a gated generation keep is closed inside the gate.
   // Where it must not be waited for, theirs stay.
   const bool in_gate = may_be_gated() && EnterGate().ok();
@@ -338,11 +357,13 @@ size_t ShareCore::CloseIdleConnections(absl::Duration older_than) {
 }
 
 size_t ShareCore::attached() const {
+  if (IsParents()) return 0;
   absl::MutexLock lock(&mu_);
   return attached_;
 }
 
 bool ShareCore::closed() const {
+  if (IsParents()) return false;
   absl::MutexLock lock(&mu_);
   return IsClosed();
 }

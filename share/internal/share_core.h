@@ -33,6 +33,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/connection_options.h"
 #include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/list_node.h"
 #include "curlshare/share/internal/ref_counted.h"
@@ -80,6 +81,22 @@ class ShareCore final : public RefCounted {
   void Unlink(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);
+
+  // A handle that has transferred comes in, or one that is in transfers.
+  void NoteTransfer() {
+    if (transferred_in_.load(std::memory_order_relaxed) == ThisProcess()) {
+      return;
+    }
+    transferred_in_.store(ThisProcess(), std::memory_order_relaxed);
+  }
+  // Whether it has transferred in a process that this one was forked from:
+  // then everything here is refused, before it takes a mutex that a thread of
+  // the parent may have held.
+  bool IsParents() const {
+    return IsOfParent(transferred_in_.load(std::memory_order_relaxed));
+  }
+  // kFailedPrecondition where it is.
+  absl::Status CheckProcess() const;
 
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
@@ -164,6 +181,7 @@ class ShareCore final : public RefCounted {
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};
+  std::atomic<ForkCount> transferred_in_{kNoProcess};
 
   // Serialises ChangeKinds, which must create a CURLSH without `mu_`.
   alignas(ABSL_CACHELINE_SIZE) absl::Mutex reconfigure_mu_
@@ -178,6 +196,7 @@ class ShareCore final : public RefCounted {
   ListNode unvisited_ ABSL_GUARDED_BY(mu_);  // all, until a close begins
   ListNode visited_ ABSL_GUARDED_BY(mu_);    // seen by the close under way
   std::shared_ptr<const ShareHandle> current_ ABSL_GUARDED_BY(mu_);
+  ListNode kept_node_;  // by who abandons it in a child
 };
 
 }  // namespace internal
