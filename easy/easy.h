@@ -89,7 +89,8 @@ struct TransferProgress {
 };
 
 // Thread-compatible: one thread at a time, but for Cancel and share(), which
-// any thread may call while the Easy lives. A Share that the handle is in may
+// any thread may call while the Easy lives, and is neither moved nor assigned
+// to. A Share that the handle is in may
 // be closed or destroyed by any thread at any time.
 //
 // In a forked child, one that has transferred in the parent, or is in a share

@@ -48,12 +48,13 @@ void RemoveProgress(CURL* curl) {
 }  // namespace
 
 void Attachment::Release() {
-  if (handle_ != nullptr) handle_->Release();
+  // What was detached has been released, and its CURL* may be gone.
+  if (!holds_nothing()) handle_->Release();
   handle_ = nullptr;
 }
 
 absl::StatusOr<Attachment::Use> Attachment::BeginUse() {
-  if (handle_ == nullptr) return NothingAttached();
+  if (holds_nothing()) return NothingAttached();
   if (absl::Status status = handle_->Enter(Handle::Mode::kUse); !status.ok()) {
     return status;
   }
@@ -61,12 +62,12 @@ absl::StatusOr<Attachment::Use> Attachment::BeginUse() {
 }
 
 absl::Status Attachment::Perform() {
-  return handle_ == nullptr ? NothingAttached() : handle_->Perform();
+  return holds_nothing() ? NothingAttached() : handle_->Perform();
 }
 
 absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
     TransferOptions options) {
-  if (handle_ == nullptr) return NothingAttached();
+  if (holds_nothing()) return NothingAttached();
   if (absl::Status status = handle_->Enter(Handle::Mode::kTransfer);
       !status.ok()) {
     return status;
@@ -89,14 +90,17 @@ absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
 bool Attachment::Cancel() { return handle_ != nullptr && handle_->Cancel(); }
 
 absl::Status Attachment::Detach() {
-  if (handle_ == nullptr) return NothingAttached();
+  if (holds_nothing()) return NothingAttached();
   absl::Status status = handle_->Detach();
-  if (status.ok()) Release();
+  if (status.ok()) {
+    handle_->Release();
+    detached_ = true;
+  }
   return status;
 }
 
 absl::Status Attachment::Transfer::End(CURLcode code) {
-  if (handle_ == nullptr) {
+  if (over()) {
     return internal::Error(absl::StatusCode::kFailedPrecondition,
                            "the transfer has ended already");
   }
@@ -106,10 +110,10 @@ absl::Status Attachment::Transfer::End(CURLcode code) {
 }
 
 void Attachment::Transfer::Finish() {
-  if (handle_ == nullptr) return;
+  if (over()) return;
+  ended_.store(true, std::memory_order_release);
   if (progress_installed_) RemoveProgress(handle_->curl());
   handle_->Leave();
-  handle_ = nullptr;
 }
 
 }  // namespace curlshare

@@ -58,6 +58,7 @@
 
 #include <curl/curl.h>
 
+#include <atomic>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -76,9 +77,10 @@ struct TransferOptions {
   bool install_progress_function = true;
 };
 
-// Made by Share::Attach. Thread-compatible, but for Cancel, which any thread
-// may call; a close of the share from any thread is safe at any time. Where
-// the share closes, the handle leaves it by itself; the Attachment stays
+// Made by Share::Attach. Thread-compatible, but for Cancel and attached, which
+// any thread may call at any time but while the Attachment is moved, assigned
+// to or destroyed; a close of the share from any thread is safe at any time.
+// Where the share closes, the handle leaves it by itself; the Attachment stays
 // usable, its transfers then run without a share.
 //
 // In a forked child, one that has transferred in the parent, or whose share
@@ -93,11 +95,13 @@ class Attachment {
 
   // An Attachment of nothing: every call returns kFailedPrecondition.
   Attachment() = default;
-  Attachment(Attachment&&) noexcept = default;
+  Attachment(Attachment&& other) noexcept
+      : handle_(std::move(other.handle_)), detached_(other.detached_) {}
   Attachment& operator=(Attachment&& other) noexcept {
     if (this != &other) {
       Release();
       handle_ = std::move(other.handle_);
+      detached_ = other.detached_;
     }
     return *this;
   }
@@ -129,7 +133,7 @@ class Attachment {
   absl::StatusOr<Transfer> BeginTransfer(TransferOptions options = {});
 
   // Ends the transfer in progress: true if there was one. Safe to call from
-  // any thread, as long as the Attachment lives.
+  // any thread, also while another one calls Detach.
   bool Cancel();
 
   // Takes the handle out of the share; afterwards this is an Attachment of
@@ -138,22 +142,26 @@ class Attachment {
   // libcurl refuses (CURLOPT_CONNECT_ONLY, from 8.22 on).
   absl::Status Detach();
 
-  // False once the share has closed. May change at any time.
+  // False once the share has closed. May change at any time. Safe to call from
+  // any thread, as Cancel.
   bool attached() const {
     return handle_ != nullptr && handle_->share() != nullptr;
   }
   // The CURL*, null for an Attachment of nothing.
-  CURL* handle() const {
-    return handle_ == nullptr ? nullptr : handle_->curl();
-  }
+  CURL* handle() const { return holds_nothing() ? nullptr : handle_->curl(); }
 
  private:
   friend class Share;
   explicit Attachment(internal::RefPtr<internal::Handle> handle)
       : handle_(std::move(handle)) {}
+  bool holds_nothing() const { return handle_ == nullptr || detached_; }
   void Release();
 
+  // Stays after Detach, since Cancel and attached may be using it just then.
+  // They touch the record of who uses the CURL*, and not the CURL*, which may
+  // be gone.
   internal::RefPtr<internal::Handle> handle_;
+  bool detached_ = false;  // not for Cancel and attached
 };
 
 // Ends when it goes. Must go on the thread that began it.
@@ -177,17 +185,19 @@ class Attachment::Use {
 // Ends by End(), or when it goes. Must end on the thread that began it.
 class Attachment::Transfer {
  public:
-  Transfer(Transfer&&) noexcept = default;
+  Transfer(Transfer&& other) noexcept
+      : handle_(std::move(other.handle_)),
+        progress_installed_(other.progress_installed_),
+        ended_(other.ended_.load(std::memory_order_relaxed)) {}
   Transfer& operator=(Transfer&&) = delete;
   ~Transfer() { Finish(); }
 
   // Null after End().
-  CURL* handle() const {
-    return handle_ == nullptr ? nullptr : handle_->curl();
-  }
+  CURL* handle() const { return over() ? nullptr : handle_->curl(); }
   // True once the transfer is to end; false after End(). Safe to call from any
-  // thread until then; meant for progress functions.
-  bool cancelled() const { return handle_ != nullptr && handle_->cancelled(); }
+  // thread, but while the Transfer is moved or destroyed; meant for progress
+  // functions.
+  bool cancelled() const { return !over() && handle_->cancelled(); }
   // Ends the transfer. Turns what curl_easy_perform returned into a Status,
   // kCancelled where it failed because it was cancelled.
   absl::Status End(CURLcode code);
@@ -196,10 +206,15 @@ class Attachment::Transfer {
   friend class Attachment;
   Transfer(internal::RefPtr<internal::Handle> handle, bool progress_installed)
       : handle_(std::move(handle)), progress_installed_(progress_installed) {}
+  bool over() const {
+    return handle_ == nullptr || ended_.load(std::memory_order_acquire);
+  }
   void Finish();
 
+  // Stays after End(), since another thread may be in cancelled() just then.
   internal::RefPtr<internal::Handle> handle_;
   bool progress_installed_;
+  std::atomic<bool> ended_{false};
 };
 
 }  // namespace curlshare

@@ -1,23 +1,18 @@
-// What an Attachment does on one thread, without a server. Transfers:
-// easy/easy_test.cc, easy/connections_test.cc; threads:
-// easy/share_close_test.cc.
+// What an Attachment does without a server. Transfers: easy/easy_test.cc,
+// easy/connections_test.cc; more threads: easy/share_close_test.cc.
 #include "curlshare/share/attachment.h"
 
 #include <curl/curl.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
-#include <sstream>
-#include <string>
+#include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
@@ -30,9 +25,7 @@ namespace curlshare {
 namespace {
 
 using ::curlshare::testing::StatusIs;
-using ::testing::AllOf;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 struct CurlDeleter {
   void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
@@ -260,7 +253,106 @@ TEST_F(AttachmentTest, CancelTellsWhetherThereWasATransfer) {
   EXPECT_FALSE(next->cancelled()) << "an old Cancel hit a new transfer";
 }
 
-// ---- Printing
+// ---- What any thread may call at any time; for ThreadSanitizer
+
+// Calls `act`, and `ask` on another thread, over and over, from before it until
+// after it.
+template <typename Ask, typename Act>
+void AskWhile(Ask&& ask, Act&& act) {
+  // Relaxed, so that they order nothing for ThreadSanitizer.
+  std::atomic<int> asked{0};
+  std::atomic<bool> done{false};
+  std::thread other([&] {
+    while (!done.load(std::memory_order_relaxed)) {
+      ask();
+      asked.fetch_add(1, std::memory_order_relaxed);
+    }
+  });
+  const auto wait_for_more = [&] {
+    const int before = asked.load(std::memory_order_relaxed);
+    // Two, as one may have begun before.
+    while (asked.load(std::memory_order_relaxed) < before + 2) {
+      std::this_thread::yield();
+    }
+  };
+  wait_for_more();
+  act();
+  wait_for_more();
+  done.store(true, std::memory_order_relaxed);
+  other.join();
+}
+
+TEST_F(AttachmentTest, CancelAndAttachedMayMeetADetach) {
+  const auto share = NewShare();
+  for (int round = 0; round < 100; ++round) {
+    CurlPtr curl(curl_easy_init());
+    auto attachment = share->Attach(curl.get());
+    ASSERT_OK(attachment.status());
+    AskWhile(
+        [&] {
+          EXPECT_FALSE(attachment->Cancel());
+          (void)attachment->attached();
+        },
+        [&] {
+          EXPECT_OK(attachment->Detach());
+          // The owner may free it at once, and does what it likes.
+          curl = nullptr;
+          EXPECT_EQ(attachment->handle(), nullptr);
+          EXPECT_THAT(attachment->Detach(),
+                      StatusIs(absl::StatusCode::kFailedPrecondition,
+                               HasSubstr("holds no handle")));
+        });
+    EXPECT_FALSE(attachment->attached());
+    EXPECT_FALSE(attachment->Cancel());
+    for (const absl::Status& status :
+         {attachment->Perform(), attachment->BeginUse().status(),
+          attachment->BeginTransfer().status()}) {
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
+    }
+    Attachment moved = *std::move(attachment);
+    EXPECT_FALSE(moved.attached());
+    EXPECT_EQ(moved.handle(), nullptr);
+    EXPECT_THAT(moved.Perform(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+  }
+}
+
+TEST_F(AttachmentTest, CancelAndAttachedMayMeetAClose) {
+  for (int round = 0; round < 100; ++round) {
+    const auto share = NewShare();
+    const CurlPtr curl(curl_easy_init());
+    auto attachment = share->Attach(curl.get());
+    ASSERT_OK(attachment.status());
+    AskWhile(
+        [&] {
+          EXPECT_FALSE(attachment->Cancel());
+          (void)attachment->attached();
+        },
+        [&] { EXPECT_OK(share->CloseNow()); });
+    EXPECT_FALSE(attachment->attached());
+  }
+}
+
+TEST_F(AttachmentTest, CancelledMayMeetAnEnd) {
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  for (int round = 0; round < 100; ++round) {
+    auto transfer = attachment->BeginTransfer();
+    ASSERT_OK(transfer.status());
+    AskWhile(
+        [&] {
+          (void)transfer->cancelled();
+          attachment->Cancel();
+        },
+        [&] {
+          transfer->End(CURLE_OK).IgnoreError();
+          EXPECT_FALSE(transfer->cancelled());
+          EXPECT_EQ(transfer->handle(), nullptr);
+        });
+  }
+}
 
 }  // namespace
 }  // namespace curlshare
