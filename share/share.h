@@ -174,10 +174,9 @@ class Share {
   ~Share();
 
   // Puts `curl` into the share. Its own cookies and HSTS entries are lost, as
-  // CURLOPT_SHARE says. Where cookies are shared its cookie engine is turned on
-  // (CURLOPT_COOKIEFILE ""), and stays so.
-  // `curl` is not owned and must outlive the Attachment; from here on the
-  // rules of attachment.h apply to it.
+  // CURLOPT_SHARE says. Where cookies are shared its cookie engine is turned
+  // on, and stays so. `curl` is not owned and must outlive the Attachment; from
+  // here on the rules of attachment.h apply to it.
   //
   // kInvalidArgument for null; kAlreadyExists where it is attached already,
   // with the share; kFailedPrecondition where this share is closing or closed,

@@ -143,7 +143,7 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   absl::Status Drive(absl::Duration waited) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Sets what the shared kinds ask of the handle: the cookie engine on. After
-  // attaching, and after curl_easy_reset.
+  // attaching, and after curl_easy_reset of an Easy.
   absl::Status PrepareForKinds() ABSL_LOCKS_EXCLUDED(mu_);
   // libcurl puts the addresses of CURLOPT_RESOLVE into the DNS cache once, at
   // the first transfer: with another share, or none, they have to be given
@@ -186,8 +186,7 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // Around LetGoOfConnections.
   virtual void BeforeLettingGo() {}
   virtual void AfterLettingGo() {}
-  // Turns the cookie engine on. libcurl keeps a list of what this option was
-  // given: who knows that it is on already, does nothing.
+  // Turns the cookie engine on, in a share of cookies.
   virtual CURLcode TurnCookiesOn();
 
   // Whether Release() is to free the CURL*, and how. The caller is the holder,
@@ -269,6 +268,8 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // The same by its owner: a raw handle leaves its connections to the share.
   absl::Status LeaveForGood() ABSL_LOCKS_EXCLUDED(mu_);
   CURLcode SetShare(CURLSH* share);
+  // Turns the cookie engine on for a CURL* without a jar.
+  CURLcode MakeCookieJar();
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
   // For a CURL* that stays attached until its owner cleans it up, at a time

@@ -72,7 +72,7 @@ absl::Status Handle::PrepareForKinds() {
   if (Shares(LockData::kCookie)) {
     const CURLcode code = TurnCookiesOn();
     if (code != CURLE_OK) {
-      return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIEFILE)");
+      return EasyStatus(code, "curl_easy_setopt, to turn cookies on");
     }
   }
   return absl::OkStatus();
@@ -92,8 +92,24 @@ CURLcode Handle::SetShare(CURLSH* share) {
   return code;
 }
 
+// CURLOPT_COOKIEFILE would turn the engine on as well, but libcurl adds what it
+// is given to a list, which would grow with each attach, and cannot be asked
+// whether the engine is on. The first line of CURLOPT_COOKIELIST turns it on,
+// too, where there is no jar: in no share, after one of cookies, whose jar took
+// the place of the handle's own. The engine then stays on until
+// curl_easy_cleanup, and what this makes for the comment goes when the handle
+// is back in the share.
 CURLcode Handle::TurnCookiesOn() {
-  return curl_easy_setopt(curl_, CURLOPT_COOKIEFILE, "");
+  CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, nullptr);
+  if (code != CURLE_OK) return code;
+  code = MakeCookieJar();
+  const CURLcode back =
+      curl_easy_setopt(curl_, CURLOPT_SHARE, generation_->get());
+  return code == CURLE_OK ? back : code;
+}
+
+CURLcode Handle::MakeCookieJar() {
+  return curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "# a comment");
 }
 
 bool Handle::Shares(LockData kind) const {
@@ -194,6 +210,8 @@ absl::Status Handle::DetachNow() {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
+  // The jar was the share's; the engine stays on, but where there is no memory.
+  if (!OwnsCurl() && Shares(LockData::kCookie)) (void)MakeCookieJar();
   LeaveShare();
   return absl::OkStatus();
 }
