@@ -202,6 +202,12 @@ class Easy {
   // Attachment::Transfer, then curl_easy_send, curl_easy_recv or curl_ws_*
   // within a Use; else libcurl's error.
   //
+  // CURLOPT_DNS_CACHE_TIMEOUT in a share of DNS answers is that of all: at the
+  // end of each transfer of this handle libcurl drops from the shared cache
+  // what is older, and with 0 everything. To look one name up anew, set
+  // CURLOPT_RESOLVE to {"-HOST:PORT"} before the transfer; for another time for
+  // all, set the same one on each handle; for none, leave LockData::kDns out.
+  //
   // A handle with one of these has connections of its own also in a share of
   // connections, as libcurl cannot tell them apart, or keeps them for longer
   // than the handle: CURLOPT_SSL_CTX_FUNCTION, CURLOPT_OPENSOCKETFUNCTION,

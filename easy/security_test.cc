@@ -2,6 +2,7 @@
 // claims of docs/security.md, by what a server saw.
 #include <curl/curl.h>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <fstream>
@@ -392,27 +393,74 @@ TEST(SecurityConnections, OfAnotherUserOfAProxyServeNoOther) {
 }
 
 // What the data of a socket callback points to may go before the connection.
-TEST(SecurityConnections, OfAHandleWithSocketCallbacksServeNoOther) {
+// Each callback alone.
+enum class SocketCallback { kOpen, kOptions, kClose };
+
+class SecuritySocketCallbackTest
+    : public ::testing::TestWithParam<SocketCallback> {
+ protected:
+  static absl::Status Set(Easy& easy, int* calls) {
+    switch (GetParam()) {
+      case SocketCallback::kOpen: {
+        const curl_opensocket_callback on_open = [](void* data, curlsocktype,
+                                                    curl_sockaddr* address) {
+          ++*static_cast<int*>(data);
+          return socket(address->family, address->socktype, address->protocol);
+        };
+        return easy.SetOption<CURLOPT_OPENSOCKETFUNCTION>(on_open, calls);
+      }
+      case SocketCallback::kOptions: {
+        const curl_sockopt_callback on_options = [](void* data, curl_socket_t,
+                                                    curlsocktype) {
+          ++*static_cast<int*>(data);
+          return CURL_SOCKOPT_OK;
+        };
+        return easy.SetOption<CURLOPT_SOCKOPTFUNCTION>(on_options, calls);
+      }
+      case SocketCallback::kClose:
+        break;
+    }
+    const curl_closesocket_callback on_close = [](void* data,
+                                                  curl_socket_t fd) {
+      ++*static_cast<int*>(data);
+      return close(fd);
+    };
+    return easy.SetOption<CURLOPT_CLOSESOCKETFUNCTION>(on_close, calls);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(
+    Callback, SecuritySocketCallbackTest,
+    ::testing::Values(SocketCallback::kOpen, SocketCallback::kOptions,
+                      SocketCallback::kClose),
+    [](const auto& info) {
+      return std::string(info.param == SocketCallback::kOpen      ? "Open"
+                         : info.param == SocketCallback::kOptions ? "Options"
+                                                                  : "Close");
+    });
+
+TEST_P(SecuritySocketCallbackTest, OfOneHandleServesNoOther) {
   const auto server = NewServer(/*tls=*/false);
   const auto share = NewShare(LockData::kConnect);
-  const curl_closesocket_callback on_close = [](void* data, curl_socket_t fd) {
-    ++*static_cast<int*>(data);
-    return close(fd);
-  };
   auto calls = std::make_unique<int>(0);
   {
     Easy alice = NewEasy(*share);
-    ASSERT_OK(
-        alice.SetOption<CURLOPT_CLOSESOCKETFUNCTION>(on_close, calls.get()));
+    ASSERT_OK(Set(alice, calls.get()));
     EXPECT_EQ(Get(alice, server->url("/")), "ok");
     EXPECT_EQ(Get(alice, server->url("/")), "ok");
     EXPECT_EQ(server->counts().connections, 1) << "its own it uses again";
+    Easy bob = NewEasy(*share);
+    EXPECT_EQ(Get(bob, server->url("/")), "ok");
+    EXPECT_EQ(server->counts().connections, 2) << "it was taken over";
+    EXPECT_EQ(Get(alice, server->url("/")), "ok");
+    EXPECT_EQ(server->counts().connections, 2);
   }
   EXPECT_EQ(*calls, 1) << "it goes with the handle";
   calls.reset();
-  Easy bob = NewEasy(*share);
-  EXPECT_EQ(Get(bob, server->url("/")), "ok");
-  EXPECT_EQ(server->counts().connections, 2);
+  Easy carol = NewEasy(*share);
+  EXPECT_EQ(Get(carol, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().connections, 2) << "that of bob, who has gone";
+  EXPECT_OK(share->Close());
 }
 
 // ---- HSTS

@@ -140,6 +140,47 @@ TEST(SharingDns, AnAnswerOfOneThreadServesTheOthers) {
   EXPECT_FALSE(stranger->Fetch(url).ok());
 }
 
+// What easy.h says of CURLOPT_DNS_CACHE_TIMEOUT, and what to do instead.
+TEST(SharingDns, AShortCacheTimeoutOfOneHandleIsThatOfAll) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kDns);
+  // A name that libcurl knows by itself, once it has looked it up.
+  const std::string url = server->url("/", "a.localhost");
+  const std::string other_url = server->url("/", "b.localhost");
+  int lookups = 0;
+  const curl_resolver_start_callback count = [](void*, void*, void* lookups) {
+    ++*static_cast<int*>(lookups);
+    return 0;
+  };
+  const auto new_easy = [&] {
+    Easy easy = NewEasy(*share);
+    EXPECT_OK(easy.SetOption<CURLOPT_RESOLVER_START_FUNCTION>(count, &lookups));
+    EXPECT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(long{CURL_IPRESOLVE_V4}));
+    return easy;
+  };
+  const auto lookups_of = [&](Easy easy, const std::string& to) {
+    lookups = 0;
+    EXPECT_OK(easy.Fetch(to).status());
+    return lookups;
+  };
+  EXPECT_EQ(lookups_of(new_easy(), url), 1);
+  EXPECT_EQ(lookups_of(new_easy(), other_url), 1);
+  EXPECT_EQ(lookups_of(new_easy(), url), 0);
+  // It wants nothing of that name.
+  Easy hasty = new_easy();
+  ASSERT_OK(hasty.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(0L));
+  lookups_of(std::move(hasty), server->url("/"));
+  EXPECT_EQ(lookups_of(new_easy(), url), 1) << "the others' answers have gone";
+  EXPECT_EQ(lookups_of(new_easy(), other_url), 1);
+  // Instead: one name alone is forgotten, once.
+  Easy fresh = new_easy();
+  ASSERT_OK(fresh.SetOption<CURLOPT_RESOLVE>(
+      {absl::StrCat("-a.localhost:", server->port())}));
+  EXPECT_EQ(lookups_of(std::move(fresh), url), 1);
+  EXPECT_EQ(lookups_of(new_easy(), url), 0);
+  EXPECT_EQ(lookups_of(new_easy(), other_url), 0);
+}
+
 // Regression, for ThreadSanitizer: from libcurl 8.21 on, a handle counts
 // references together with the connections that it has opened, not atomically
 // (struct Curl_peer). One that had left the share raced with those who used, or

@@ -31,8 +31,12 @@ namespace curlshare {
 // A kind of data that a share can hold. The value is that of libcurl's
 // constant of the same name, so that static_cast<curl_lock_data> converts.
 enum class LockData : int {
-  kCookie = 2,      // CURL_LOCK_DATA_COOKIE: the cookie jar
-  kDns = 3,         // CURL_LOCK_DATA_DNS: the DNS cache
+  kCookie = 2,  // CURL_LOCK_DATA_COOKIE: the cookie jar
+  // CURL_LOCK_DATA_DNS: the DNS cache. The shortest CURLOPT_DNS_CACHE_TIMEOUT
+  // of any handle holds for all; one of 0 empties the cache at the end of each
+  // of that handle's transfers. Set the same on all; to look one name up anew,
+  // set CURLOPT_RESOLVE to "-HOST:PORT".
+  kDns = 3,
   kSslSession = 4,  // CURL_LOCK_DATA_SSL_SESSION: TLS sessions and tickets
   kConnect = 5,     // CURL_LOCK_DATA_CONNECT: the pool of open connections
   kPsl = 6,         // CURL_LOCK_DATA_PSL: the Public Suffix List
