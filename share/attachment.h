@@ -33,6 +33,36 @@
 //     must not be set where HSTS is shared: it frees the share's list.
 //  5. CURLOPT_RESOLVE is no option for it: libcurl loads it into one DNS cache,
 //     once, and it is lost when the handle comes into a share or leaves one.
+//  6. What libcurl does not copy lives until the transfer that uses it has
+//     ended, that is, until Perform() or Transfer::End() has returned: the body
+//     of CURLOPT_POSTFIELDS, a CURLU, a MIME body, lists (CURLOPT_HTTPHEADER,
+//     CURLOPT_CONNECT_TO, ...), CURLOPT_ERRORBUFFER, the data of callbacks.
+//     Before the next transfer, put others or NULL in the place of what has
+//     gone. In between nothing is read: no close, and no handle that takes a
+//     connection over, touches any of it. Two things live longer: see 9 and 10.
+//  7. CURLOPT_COOKIEJAR is set before the handle comes into a share of cookies
+//     that is not gated: before libcurl 8.18, to set it touches the shared jar
+//     without its lock. curl_easy_cleanup writes the jar of the handle, which
+//     has left by then; to write the shared one, set CURLOPT_COOKIELIST to
+//     "FLUSH" within a Use.
+//  8. CURLOPT_CONNECT_ONLY is for BeginTransfer and curl_easy_perform, as
+//     Perform() would close the connection. From libcurl 8.22 on, once
+//     curl_easy_send, curl_easy_recv or curl_ws_* has used that connection, the
+//     handle cannot leave the share until its next transfer, which closes it:
+//     Detach refuses, and Share::Close says so.
+//  9. CURLOPT_DEBUGFUNCTION is called by the thread that transfers or uses the
+//     handle, sometimes under a share's lock: see CALLBACKS in share.h. Its
+//     data lives until CURLOPT_VERBOSE is off, or the handle has gone. No other
+//     thread calls it, but for a handle that cannot leave (rule 8): libcurl
+//     tells it so on the thread that closes.
+// 10. CURLOPT_CLOSESOCKETFUNCTION and its data stay with each connection that
+//     the handle opens, and are called when that is closed. In a share of
+//     connections it may outlive the handle, and serve others, as may what
+//     CURLOPT_OPENSOCKETFUNCTION and CURLOPT_SOCKOPTFUNCTION have made of its
+//     socket. A handle with one of the three does not belong in a share of
+//     connections; nor does one with CURLOPT_SSL_CTX_FUNCTION, whose settings
+//     libcurl cannot compare. Options of a CURL* cannot be read, so that nobody
+//     notices.
 //
 // CONNECTIONS. Where the share has connections (LockData::kConnect), Perform()
 // uses them; a curl_easy_perform, or a multi handle, of your own uses

@@ -1,0 +1,340 @@
+// What becomes of a CURL* of the user's, and of what it points to: a close, and
+// who takes its connections over, read and call nothing that is its owner's.
+// What an Easy has to do with that, too.
+#include <curl/curl.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <array>
+#include <atomic>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "curlshare/easy/easy.h"
+#include "curlshare/share/attachment.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/share/lock_data.h"
+#include "curlshare/share/share.h"
+#include "curlshare/testing/ftp_server.h"
+#include "curlshare/testing/http_server.h"
+#include "curlshare/testing/status_matchers.h"
+#include "curlshare/testing/temp_file.h"
+#include "curlshare/testing/threads.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace curlshare {
+namespace {
+
+using ::curlshare::testing::FtpServer;
+using ::curlshare::testing::HttpServer;
+using ::curlshare::testing::RunThreads;
+using ::curlshare::testing::TempFile;
+using ::testing::IsEmpty;
+
+size_t Drop(char*, size_t size, size_t count, void*) { return size * count; }
+
+// A CURL* in a share.
+class Raw {
+ public:
+  Raw(Share& share, const std::string& url)
+      : curl_(curl_easy_init(), &curl_easy_cleanup) {
+    const curl_write_callback drop = &Drop;
+    Set(CURLOPT_WRITEFUNCTION, drop);
+    Set(CURLOPT_URL, url.c_str());
+    Set(CURLOPT_TIMEOUT, 20L);
+    auto attachment = share.Attach(curl_.get());
+    EXPECT_OK(attachment.status());
+    attachment_ = *std::move(attachment);
+  }
+
+  template <typename T>
+  void Set(CURLoption option, T value) {
+    auto use = attachment_.BeginUse();
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), option, value), CURLE_OK);
+  }
+
+  Raw(Raw&&) = default;
+  Raw& operator=(Raw&&) = delete;
+
+  CURL* get() const { return curl_.get(); }
+  Attachment& attachment() { return attachment_; }
+
+ private:
+  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_;
+  Attachment attachment_;  // goes first
+};
+
+std::unique_ptr<Share> NewShare(ShareOptions options = {}) {
+  if (!options.lock_data.has_value()) options.lock_data = LockData::kConnect;
+  return Share::Create(options).value();
+}
+
+Easy NewEasy(Share& share) {
+  Easy easy = Easy::Create().value();
+  EXPECT_OK(easy.Attach(share));
+  EXPECT_OK(easy.SetTimeout(absl::Seconds(20)));
+  return easy;
+}
+
+// A page with a text at its end, which goes with this: who reads it then is
+// ended by a signal.
+class Page {
+ public:
+  explicit Page(absl::string_view text)
+      : page_(mmap(nullptr, kSize, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)) {
+    EXPECT_NE(page_, MAP_FAILED);
+    memcpy(page_, text.data(), text.size());
+  }
+  Page(const Page&) = delete;
+  Page& operator=(const Page&) = delete;
+  ~Page() { EXPECT_EQ(munmap(page_, kSize), 0); }
+  const char* text() const { return static_cast<const char*>(page_); }
+
+ private:
+  static constexpr size_t kSize = 4096;
+  void* const page_;
+};
+
+// By where the transfer before went: what the handle then keeps differs.
+class OwnersThingsTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  // As another handle that wants its connection, and then a close, all on
+  // another thread.
+  void TakeOverAndClose() {
+    std::thread([&] {
+      EXPECT_OK(NewEasy(*share_).Fetch(server_->url("/")).status());
+      share_->CloseIdleConnections();
+      EXPECT_OK(NewEasy(*share_).Fetch(server_->url("/")).status());
+      EXPECT_OK(share_->Close());
+    }).join();
+  }
+  std::string url() const { return server_->url(GetParam()); }
+
+  const std::unique_ptr<HttpServer> server_ = HttpServer::Start().value();
+  const std::unique_ptr<Share> share_ = NewShare();
+};
+
+INSTANTIATE_TEST_SUITE_P(Target, OwnersThingsTest,
+                         ::testing::Values("/", "/redirect?to=/",
+                                           "/auth/digest?user=any",
+                                           "/drop?after=10"));
+
+TEST_P(OwnersThingsTest, ABodyMayGoBeforeAClose) {
+  Raw raw(*share_, url());
+  {
+    const Page body("body");
+    raw.Set(CURLOPT_POSTFIELDS, body.text());
+    raw.attachment().Perform().IgnoreError();
+  }
+  TakeOverAndClose();
+}
+
+TEST_P(OwnersThingsTest, ABodyMayGoBeforeItsHandleLeaves) {
+  Raw raw(*share_, url());
+  {
+    const Page body("body");
+    raw.Set(CURLOPT_POSTFIELDS, body.text());
+    raw.attachment().Perform().IgnoreError();
+  }
+  EXPECT_OK(raw.attachment().Detach());
+  TakeOverAndClose();
+}
+
+TEST_P(OwnersThingsTest, ACurluMayChangeOrGoBeforeAClose) {
+  const auto elsewhere = HttpServer::Start().value();
+  for (const bool frees : {false, true}) {
+    SCOPED_TRACE(frees);
+    const auto share = NewShare();
+    CURLU* const parsed = curl_url();
+    ASSERT_EQ(curl_url_set(parsed, CURLUPART_URL, url().c_str(), 0), CURLUE_OK);
+    CURLU* const parsed_too = curl_url_dup(parsed);
+    Raw raw(*share, url());
+    raw.Set(CURLOPT_CURLU, parsed);
+    raw.attachment().Perform().IgnoreError();
+    Easy easy = NewEasy(*share);
+    ASSERT_OK(easy.SetOption<CURLOPT_CURLU>(parsed_too));
+    easy.Perform().IgnoreError();
+    for (CURLU* const each : {parsed, parsed_too}) {
+      if (frees) {
+        curl_url_cleanup(each);
+      } else {
+        ASSERT_EQ(
+            curl_url_set(each, CURLUPART_URL, elsewhere->url("/").c_str(), 0),
+            CURLUE_OK);
+      }
+    }
+    std::thread([&] {
+      EXPECT_OK(NewEasy(*share).Fetch(server_->url("/")).status());
+      share->CloseIdleConnections();
+      EXPECT_OK(share->Close());
+    }).join();
+    EXPECT_EQ(elsewhere->counts().connections, 0);
+    if (!frees) {
+      curl_url_cleanup(parsed);
+      curl_url_cleanup(parsed_too);
+    }
+  }
+}
+
+struct DebugCalls {
+  static int Count(CURL*, curl_infotype, char*, size_t, void* calls) {
+    auto* const self = static_cast<DebugCalls*>(calls);
+    ++(std::this_thread::get_id() == self->owner ? self->here
+                                                 : self->elsewhere);
+    return 0;
+  }
+  const std::thread::id owner = std::this_thread::get_id();
+  std::atomic<int> here{0};
+  std::atomic<int> elsewhere{0};
+};
+
+TEST_P(OwnersThingsTest, NobodyElsesThreadCallsADebugFunction) {
+  const curl_debug_callback count = &DebugCalls::Count;
+  DebugCalls calls;
+  Raw raw(*share_, url());
+  raw.Set(CURLOPT_VERBOSE, 1L);
+  raw.Set(CURLOPT_DEBUGFUNCTION, count);
+  raw.Set(CURLOPT_DEBUGDATA, &calls);
+  raw.attachment().Perform().IgnoreError();
+  DebugCalls easy_calls;
+  Easy easy = NewEasy(*share_);
+  ASSERT_OK(easy.SetOption<CURLOPT_VERBOSE>(true));
+  ASSERT_OK(easy.SetOption<CURLOPT_DEBUGFUNCTION>(count, &easy_calls));
+  easy.Fetch(url()).status().IgnoreError();
+  for (DebugCalls* each : {&calls, &easy_calls}) {
+    EXPECT_GT(each->here, 0);
+    each->here = 0;
+  }
+  TakeOverAndClose();
+  for (const DebugCalls* each : {&calls, &easy_calls}) {
+    EXPECT_EQ(each->here, 0);
+    EXPECT_EQ(each->elsewhere, 0);
+  }
+}
+
+TEST_P(OwnersThingsTest, NobodyElseWritesAnErrorBuffer) {
+  std::array<char, CURL_ERROR_SIZE> buffer;
+  Raw raw(*share_, url());
+  raw.Set(CURLOPT_ERRORBUFFER, buffer.data());
+  raw.attachment().Perform().IgnoreError();
+  buffer.fill('?');
+  TakeOverAndClose();
+  for (const char c : buffer) ASSERT_EQ(c, '?');
+}
+
+TEST_P(OwnersThingsTest, NobodyElseReadsACookieFile) {
+  const TempFile file;
+  Raw raw(*share_, url());
+  raw.Set(CURLOPT_COOKIEFILE, file.path().c_str());
+  raw.attachment().Perform().IgnoreError();
+  Easy easy = NewEasy(*share_);
+  ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(file.path()));
+  easy.Fetch(url()).status().IgnoreError();
+  std::ofstream(file.path()) << "Set-Cookie: late=1; domain=127.0.0.1\n";
+  TakeOverAndClose();
+  curl_slist* cookies = nullptr;
+  EXPECT_EQ(curl_easy_getinfo(raw.get(), CURLINFO_COOKIELIST, &cookies),
+            CURLE_OK);
+  EXPECT_EQ(cookies, nullptr);
+  curl_slist_free_all(cookies);
+  const auto of_easy = easy.GetInfo<CURLINFO_COOKIELIST>();
+  ASSERT_OK(of_easy.status());
+  EXPECT_THAT(*of_easy, IsEmpty());
+  // The file would have been understood.
+  ASSERT_OK(easy.Fetch(server_->url("/")).status());
+  EXPECT_EQ(easy.GetInfo<CURLINFO_COOKIELIST>()->size(), 1u);
+}
+
+// ---- Credentials
+
+// From libcurl 8.21 on a handle and a connection to an FTP server count
+// references on the same credentials, and nothing but curl_easy_cleanup lets go
+// of them: for ThreadSanitizer, too.
+class FtpCredentialsTest : public ::testing::Test {
+ protected:
+  static bool AreCounted() {
+    return RunningLibcurl().version_num >= LibcurlVersion(8, 21, 0);
+  }
+  Easy NewUser() {
+    Easy easy = NewEasy(*share_);
+    EXPECT_OK(easy.SetOption<CURLOPT_USERPWD>("any:secret"));
+    return easy;
+  }
+  // On a thread of its own, how often it had to log in.
+  int LoginsOfAnother() {
+    const int before = server_->logins();
+    std::thread([&] {
+      EXPECT_OK(NewUser().Fetch(server_->url("10.txt")).status());
+    }).join();
+    return server_->logins() - before;
+  }
+
+  const std::unique_ptr<FtpServer> server_ = FtpServer::Start().value();
+  const std::unique_ptr<Share> share_ = NewShare();
+};
+
+TEST_F(FtpCredentialsTest, OfAnEasyStayWithItUntilItGoes) {
+  {
+    Easy easy = NewUser();
+    ASSERT_OK(easy.Fetch(server_->url("1.txt")).status());
+    EXPECT_EQ(LoginsOfAnother(), AreCounted() ? 1 : 0);
+    const int before = server_->logins();
+    ASSERT_OK(easy.Fetch(server_->url("1.txt")).status());
+    EXPECT_EQ(server_->logins(), before);
+  }
+  EXPECT_EQ(LoginsOfAnother(), 0);
+}
+
+TEST_F(FtpCredentialsTest, OfAnEasyThatLeavesGoAlong) {
+  Easy easy = NewUser();
+  ASSERT_OK(easy.Fetch(server_->url("1.txt")).status());
+  ASSERT_OK(easy.Detach());
+  EXPECT_EQ(LoginsOfAnother(), 1);
+  const int before = server_->logins();
+  RunThreads(2, [&](int thread) {
+    if (thread == 0) {
+      EXPECT_OK(easy.Fetch(server_->url("1.txt")).status());
+      const Easy gone = std::move(easy);
+      return;
+    }
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_OK(NewUser().Fetch(server_->url("10.txt")).status());
+    }
+    EXPECT_OK(share_->Close());
+  });
+  EXPECT_EQ(server_->logins(), before);
+}
+
+TEST_F(FtpCredentialsTest, OfARawHandleThatLeavesGoAlong) {
+  for (const bool detach : {true, false}) {
+    SCOPED_TRACE(detach);
+    Raw raw(*share_, server_->url("1.txt"));
+    raw.Set(CURLOPT_USERPWD, "any:secret");
+    ASSERT_OK(raw.attachment().Perform());
+    if (detach) {
+      ASSERT_OK(raw.attachment().Detach());
+    } else {
+      ASSERT_OK(share_->Close());
+    }
+    // The owner frees it, while others are busy there.
+    RunThreads(2, [&](int thread) {
+      if (thread == 0) {
+        const Raw gone = std::move(raw);
+        return;
+      }
+      for (int i = 0; detach && i < 3; ++i) {
+        EXPECT_OK(NewUser().Fetch(server_->url("10.txt")).status());
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace curlshare
