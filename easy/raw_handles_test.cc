@@ -13,10 +13,12 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/connection_options.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
@@ -250,6 +252,36 @@ TEST_P(OwnersThingsTest, NobodyElseReadsACookieFile) {
   // The file would have been understood.
   ASSERT_OK(easy.Fetch(server_->url("/")).status());
   EXPECT_EQ(easy.GetInfo<CURLINFO_COOKIELIST>()->size(), 1u);
+}
+
+// ---- Connections of a share without LockData::kConnect
+
+int ConnectionsToTenHosts(int max_idle) {
+  const auto server = HttpServer::Start().value();
+  ShareOptions options;
+  options.lock_data = LockData::kDns;
+  options.connections.max_idle = max_idle;
+  const auto share = NewShare(options);
+  Raw raw(*share, server->url("/"));
+  const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> to_here(
+      curl_slist_append(nullptr,
+                        absl::StrCat("::127.0.0.1:", server->port()).c_str()),
+      &curl_slist_free_all);
+  raw.Set(CURLOPT_CONNECT_TO, to_here.get());
+  raw.Set(CURLOPT_MAXCONNECTS, 20L);
+  for (int round = 0; round < 3; ++round) {
+    for (int host = 0; host < 10; ++host) {
+      raw.Set(CURLOPT_URL, absl::StrCat("http://h", host, ".test/").c_str());
+      EXPECT_OK(raw.attachment().Perform());
+    }
+  }
+  EXPECT_EQ(server->counts().requests, 30);
+  return server->counts().connections;
+}
+
+TEST(RawHandlesOwnConnections, AreKeptAsTheOptionsOfTheShareSay) {
+  EXPECT_EQ(ConnectionsToTenHosts(ConnectionOptions().max_idle), 10);
+  EXPECT_EQ(ConnectionsToTenHosts(5), 30) << "the oldest is the next wanted";
 }
 
 // ---- Credentials

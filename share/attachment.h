@@ -77,11 +77,11 @@
 //  - After any other transfer, and for credentials that belong to connections
 //    (FTP and its like; Digest, NTLM, Negotiate), the handle keeps its
 //    connection, and everything else, until its next transfer.
-// A handle with socket callbacks (CURLOPT_OPENSOCKETFUNCTION,
-// CURLOPT_SOCKOPTFUNCTION, CURLOPT_CLOSESOCKETFUNCTION) or
-// CURLOPT_SSL_CTX_FUNCTION does not belong in a share of connections: options
-// of a CURL* cannot be read, so that its connections serve other handles, with
-// pointers to what may have gone.
+// Where the share has none, Perform() keeps the handle's own connections: as
+// many idle ones as ConnectionOptions::max_idle of its share says (100 by
+// default; at least one). CURLOPT_MAXCONNECTS does nothing there, as options of
+// a CURL* cannot be read.
+//
 // The easy/ package does all of that by itself: prefer it for new code.
 #ifndef CURLSHARE_SHARE_ATTACHMENT_H_
 #define CURLSHARE_SHARE_ATTACHMENT_H_

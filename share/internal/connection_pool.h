@@ -157,6 +157,7 @@ class ConnectionPool {
   // Has those who wait look whether they are cancelled.
   void WakeWaiters() ABSL_LOCKS_EXCLUDED(mu_);
 
+  int max_idle() const { return options_.max_idle; }
   // The most connections that one MultiHandle is to keep.
   long max_connections_each() const;
   ConnectionStats stats() const ABSL_LOCKS_EXCLUDED(mu_);

@@ -152,11 +152,11 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
-  // What the handle's options say, which cannot be read: of a raw handle,
-  // libcurl's defaults (DEFAULT_CONNCACHE_SIZE).
-  static constexpr long kDefaultMaxConnects = 5;
-  // Of a multi handle without a pool.
-  virtual long max_connects() const { return kDefaultMaxConnects; }
+  // What the handle's options say, which cannot be read.
+  static constexpr long kDefaultMaxConnects = 5;  // DEFAULT_CONNCACHE_SIZE
+  // Of a multi handle without a pool. Of a raw handle, as many as its share
+  // keeps idle.
+  virtual long max_connects() const;
   virtual bool quick_exit() const { return false; }
   // CURLOPT_URL; null: not known.
   virtual const char* url() const { return nullptr; }

@@ -22,6 +22,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "curlshare/share/connection_options.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/connection_references.h"
@@ -215,6 +216,13 @@ absl::Status Handle::ObtainMulti(ConnectionPool* pool, OriginKey key,
   }
   other->SetMaxConnections(pool->max_connections_each());
   return absl::OkStatus();
+}
+
+long Handle::max_connects() const {
+  const ShareCore* const share = HolderShare();
+  const int most = share == nullptr ? ConnectionOptions().max_idle
+                                    : share->pool().max_idle();
+  return std::max(most, 1);  // 0 would leave it to libcurl
 }
 
 absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {

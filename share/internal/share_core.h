@@ -100,6 +100,7 @@ class ShareCore final : public RefCounted {
 
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
+  const ConnectionPool& pool() const { return pool_; }
   // See Share.
   size_t CloseIdleConnections(absl::Duration older_than)
       ABSL_LOCKS_EXCLUDED(mu_);
