@@ -11,10 +11,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
@@ -22,6 +26,7 @@
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
+#include "curlshare/share/share_handle.h"
 #include "curlshare/testing/ftp_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
@@ -36,7 +41,10 @@ namespace {
 using ::curlshare::testing::FtpServer;
 using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::RunThreads;
+using ::curlshare::testing::StatusIs;
 using ::curlshare::testing::TempFile;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 size_t Drop(char*, size_t size, size_t count, void*) { return size * count; }
@@ -104,29 +112,45 @@ class Page {
   void* const page_;
 };
 
-// By where the transfer before went: what the handle then keeps differs.
-class OwnersThingsTest : public ::testing::TestWithParam<const char*> {
+// What others do with a handle's connection, on a thread of their own.
+enum class Others { kClose, kTakeOver, kCloseIdle };
+
+// By that, and by where the transfer before went: what the handle then keeps
+// differs.
+class OwnersThingsTest
+    : public ::testing::TestWithParam<std::tuple<Others, const char*>> {
  protected:
-  // As another handle that wants its connection, and then a close, all on
-  // another thread.
-  void TakeOverAndClose() {
+  static void LetOthers(Share& share, const HttpServer& server) {
     std::thread([&] {
-      EXPECT_OK(NewEasy(*share_).Fetch(server_->url("/")).status());
-      share_->CloseIdleConnections();
-      EXPECT_OK(NewEasy(*share_).Fetch(server_->url("/")).status());
-      EXPECT_OK(share_->Close());
+      switch (std::get<Others>(GetParam())) {
+        case Others::kClose:
+          break;
+        case Others::kTakeOver:
+          EXPECT_OK(NewEasy(share).Fetch(server.url("/")).status());
+          break;
+        case Others::kCloseIdle:
+          share.CloseIdleConnections();
+          break;
+      }
+      EXPECT_OK(share.Close());
     }).join();
   }
-  std::string url() const { return server_->url(GetParam()); }
+  void LetOthers() { LetOthers(*share_, *server_); }
+  std::string url() const {
+    return server_->url(std::get<const char*>(GetParam()));
+  }
 
   const std::unique_ptr<HttpServer> server_ = HttpServer::Start().value();
   const std::unique_ptr<Share> share_ = NewShare();
 };
 
-INSTANTIATE_TEST_SUITE_P(Target, OwnersThingsTest,
-                         ::testing::Values("/", "/redirect?to=/",
-                                           "/auth/digest?user=any",
-                                           "/drop?after=10"));
+INSTANTIATE_TEST_SUITE_P(
+    Others, OwnersThingsTest,
+    ::testing::Combine(::testing::Values(Others::kClose, Others::kTakeOver,
+                                         Others::kCloseIdle),
+                       ::testing::Values("/", "/redirect?to=/",
+                                         "/auth/digest?user=any",
+                                         "/drop?after=10")));
 
 TEST_P(OwnersThingsTest, ABodyMayGoBeforeAClose) {
   Raw raw(*share_, url());
@@ -135,7 +159,7 @@ TEST_P(OwnersThingsTest, ABodyMayGoBeforeAClose) {
     raw.Set(CURLOPT_POSTFIELDS, body.text());
     raw.attachment().Perform().IgnoreError();
   }
-  TakeOverAndClose();
+  LetOthers();
 }
 
 TEST_P(OwnersThingsTest, ABodyMayGoBeforeItsHandleLeaves) {
@@ -146,7 +170,7 @@ TEST_P(OwnersThingsTest, ABodyMayGoBeforeItsHandleLeaves) {
     raw.attachment().Perform().IgnoreError();
   }
   EXPECT_OK(raw.attachment().Detach());
-  TakeOverAndClose();
+  LetOthers();
 }
 
 TEST_P(OwnersThingsTest, ACurluMayChangeOrGoBeforeAClose) {
@@ -172,11 +196,7 @@ TEST_P(OwnersThingsTest, ACurluMayChangeOrGoBeforeAClose) {
             CURLUE_OK);
       }
     }
-    std::thread([&] {
-      EXPECT_OK(NewEasy(*share).Fetch(server_->url("/")).status());
-      share->CloseIdleConnections();
-      EXPECT_OK(share->Close());
-    }).join();
+    LetOthers(*share, *server_);
     EXPECT_EQ(elsewhere->counts().connections, 0);
     if (!frees) {
       curl_url_cleanup(parsed);
@@ -214,7 +234,7 @@ TEST_P(OwnersThingsTest, NobodyElsesThreadCallsADebugFunction) {
     EXPECT_GT(each->here, 0);
     each->here = 0;
   }
-  TakeOverAndClose();
+  LetOthers();
   for (const DebugCalls* each : {&calls, &easy_calls}) {
     EXPECT_EQ(each->here, 0);
     EXPECT_EQ(each->elsewhere, 0);
@@ -227,7 +247,7 @@ TEST_P(OwnersThingsTest, NobodyElseWritesAnErrorBuffer) {
   raw.Set(CURLOPT_ERRORBUFFER, buffer.data());
   raw.attachment().Perform().IgnoreError();
   buffer.fill('?');
-  TakeOverAndClose();
+  LetOthers();
   for (const char c : buffer) ASSERT_EQ(c, '?');
 }
 
@@ -240,7 +260,7 @@ TEST_P(OwnersThingsTest, NobodyElseReadsACookieFile) {
   ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(file.path()));
   easy.Fetch(url()).status().IgnoreError();
   std::ofstream(file.path()) << "Set-Cookie: late=1; domain=127.0.0.1\n";
-  TakeOverAndClose();
+  LetOthers();
   curl_slist* cookies = nullptr;
   EXPECT_EQ(curl_easy_getinfo(raw.get(), CURLINFO_COOKIELIST, &cookies),
             CURLE_OK);
@@ -363,6 +383,152 @@ TEST_F(FtpCredentialsTest, OfARawHandleThatLeavesGoAlong) {
       }
       for (int i = 0; detach && i < 3; ++i) {
         EXPECT_OK(NewUser().Fetch(server_->url("10.txt")).status());
+      }
+    });
+  }
+}
+
+// ---- CURLOPT_CONNECT_ONLY
+
+// A handle whose connection is open, so that it cannot leave its share.
+class ConnectOnlyTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (RunningLibcurl().version_num < LibcurlVersion(8, 22, 0)) {
+      GTEST_SKIP() << "libcurl " << RunningLibcurl().version
+                   << " lets such a handle leave its share";
+    }
+  }
+
+  static void ConnectAndSend(Raw& raw) {
+    raw.Set(CURLOPT_CONNECT_ONLY, 1L);
+    {
+      auto transfer = raw.attachment().BeginTransfer();
+      ASSERT_OK(transfer.status());
+      ASSERT_OK(transfer->End(curl_easy_perform(raw.get())));
+    }
+    auto use = raw.attachment().BeginUse();
+    ASSERT_OK(use.status());
+    size_t sent = 0;
+    ASSERT_EQ(curl_easy_send(raw.get(), "GET ", 4, &sent), CURLE_OK);
+  }
+  static auto Refuses(int handles) {
+    return StatusIs(
+        absl::StatusCode::kFailedPrecondition,
+        AllOf(HasSubstr(absl::StrCat(handles, " handle")),
+              HasSubstr("CURLOPT_CONNECT_ONLY"), HasSubstr("Transfer")));
+  }
+
+  const std::unique_ptr<HttpServer> server_ = HttpServer::Start().value();
+  const std::unique_ptr<Share> share_ = NewShare();
+};
+
+TEST_F(ConnectOnlyTest, ACloseSaysWhoKeepsTheShareAndDoesNotWait) {
+  const int64_t before = ShareHandle::live_count() - 1;
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  Raw other(*share_, server_->url("/"));
+  EXPECT_THAT(share_->Close(), Refuses(1));
+  EXPECT_FALSE(share_->closed());
+  EXPECT_EQ(share_->attached(), 1u) << "the other has left";
+  EXPECT_THAT(share_->Close(absl::Now() + absl::Hours(1)), Refuses(1));
+  EXPECT_THAT(share_->CloseNow(absl::InfinitePast()), Refuses(1));
+  EXPECT_THAT(raw.attachment().Detach(),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("CURLOPT_CONNECT_ONLY")));
+  EXPECT_TRUE(raw.attachment().attached());
+  // Its own transfer lets go of the connection, and so of the share.
+  raw.Set(CURLOPT_CONNECT_ONLY, 0L);
+  EXPECT_FALSE(share_->closed());
+  {
+    auto transfer = raw.attachment().BeginTransfer();
+    ASSERT_OK(transfer.status());
+    EXPECT_OK(transfer->End(curl_easy_perform(raw.get())));
+  }
+  EXPECT_TRUE(share_->closed());
+  EXPECT_OK(share_->Close());
+  EXPECT_EQ(ShareHandle::live_count(), before);
+}
+
+TEST_F(ConnectOnlyTest, PerformLetsItLeave) {
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  EXPECT_THAT(share_->Close(), Refuses(1));
+  raw.Set(CURLOPT_CONNECT_ONLY, 0L);
+  EXPECT_OK(raw.attachment().Perform());
+  EXPECT_FALSE(raw.attachment().attached());
+  EXPECT_OK(share_->Close());
+  EXPECT_OK(raw.attachment().Perform());
+}
+
+// The CURLSH stays, since the CURL* refers to it; the share is closed.
+TEST_F(ConnectOnlyTest, WithItsAttachmentGoneTheShareIsClosed) {
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  EXPECT_THAT(share_->Close(), Refuses(1));
+  raw.attachment() = Attachment();
+  EXPECT_TRUE(share_->closed());
+  EXPECT_OK(share_->Close());
+}
+
+TEST_F(ConnectOnlyTest, AChangeOfKindsWaitsUntilItCanMove) {
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  ASSERT_OK(share_->Enable(LockData::kDns));
+  raw.Set(CURLOPT_CONNECT_ONLY, 0L);
+  EXPECT_OK(raw.attachment().Perform());
+  EXPECT_OK(raw.attachment().Perform());
+  EXPECT_OK(share_->Close());
+}
+
+// The close begins while it is in use, and another one is busy for longer.
+TEST_F(ConnectOnlyTest, ACloseWaitsForTheOthers) {
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  Raw busy(*share_, server_->url("/"));
+  absl::Notification in_use;
+  const auto is_closing = [&] {
+    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+        curl_easy_init(), &curl_easy_cleanup);
+    return !share_->Attach(curl.get()).ok();
+  };
+  RunThreads(2, [&](int thread) {
+    if (thread == 0) {
+      in_use.WaitForNotification();
+      EXPECT_THAT(share_->Close(), Refuses(1));
+      return;
+    }
+    auto use = raw.attachment().BeginUse();
+    ASSERT_OK(use.status());
+    auto busy_use = busy.attachment().BeginUse();
+    ASSERT_OK(busy_use.status());
+    in_use.Notify();
+    while (!is_closing()) {
+    }
+    EXPECT_THAT(share_->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded,
+                         HasSubstr("2 handles still in use")));
+    { const auto ended = *std::move(use); }
+    EXPECT_THAT(share_->Close(absl::InfinitePast()),
+                StatusIs(absl::StatusCode::kDeadlineExceeded,
+                         AllOf(HasSubstr("1 handle still in use"),
+                               HasSubstr("1 handle cannot leave"),
+                               HasSubstr("CURLOPT_CONNECT_ONLY"))));
+  });
+  EXPECT_EQ(share_->attached(), 1u);
+}
+
+// A close that finds it in use, at whatever moment of that, waits no longer
+// than the use.
+TEST_F(ConnectOnlyTest, ClosesAgainstUses) {
+  Raw raw(*share_, server_->url("/"));
+  ConnectAndSend(raw);
+  for (int round = 0; round < 2000; ++round) {
+    RunThreads(3, [&](int thread) {
+      if (thread < 2) {
+        EXPECT_THAT(share_->Close(absl::Now() + absl::Seconds(20)), Refuses(1));
+      } else {
+        EXPECT_OK(raw.attachment().BeginUse().status());
       }
     });
   }

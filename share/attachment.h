@@ -136,8 +136,8 @@ class Attachment {
     return *this;
   }
   // Takes the handle out of the share: at once or, within a Use or Transfer,
-  // when that ends. From libcurl 8.22 on a CURLOPT_CONNECT_ONLY handle with an
-  // open connection cannot leave: the share's CURLSH then stays allocated.
+  // when that ends. Where it cannot leave (rule 8), the share counts it as
+  // gone, but its CURLSH stays allocated for ever.
   ~Attachment() { Release(); }
 
   // Brackets any use of the CURL* but transfers: while it lives, no close
@@ -169,7 +169,7 @@ class Attachment {
   // Takes the handle out of the share; afterwards this is an Attachment of
   // nothing. kFailedPrecondition, changing nothing, where it has left already
   // (the share closed), inside the handle's own Use or Transfer, and where
-  // libcurl refuses (CURLOPT_CONNECT_ONLY, from 8.22 on).
+  // libcurl refuses (rule 8).
   absl::Status Detach();
 
   // False once the share has closed. May change at any time. Safe to call from

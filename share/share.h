@@ -196,6 +196,11 @@ class Share {
   // kFailedPrecondition, nothing changed: strict mode with handles attached;
   //   or called without a deadline from a callback or a Use, or under a
   //   share's lock (see CALLBACKS above).
+  // kFailedPrecondition, the share closing: none but handles are left that
+  //   libcurl, from 8.22 on, does not take out (CURLOPT_CONNECT_ONLY with an
+  //   open connection: rule 8 of attachment.h). Returns at once then, whatever
+  //   the deadline; the message says how many, and what to do. The last one to
+  //   leave frees the CURLSH, and a further Close returns kOk.
   //
   // A handle takes the connections that it keeps along; idle ones are closed.
   //

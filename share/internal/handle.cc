@@ -204,12 +204,18 @@ void Handle::LeaveSlowly(bool release) {
       ReleaseNow();
     } else if (!DetachNow().ok()) {
       // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
-      // libcurl 8.22 on, its share. The close goes on waiting; the handle's
-      // next Leave tries again.
-      absl::MutexLock lock(&mu_);
-      if (release_requested_) continue;
-      gate = std::move(gate_);
-      BecomeIdle();
+      // libcurl 8.22 on, its share. The close does not wait for it; the
+      // handle's next Leave, and the next close, try again.
+      const RefPtr<ShareCore> share = this->share();
+      const uint64_t closes = share->NoteCannotLeave(this);
+      {
+        absl::MutexLock lock(&mu_);
+        if (release_requested_) continue;
+        gate = std::move(gate_);
+        BecomeIdle();
+      }
+      // A close that came in between has found it in use, and waits.
+      if (share->closes() != closes) OnShareClosing(*share, /*cancel=*/false);
       break;
     }
   }

@@ -39,8 +39,11 @@ absl::Status Handle::AlreadyAttached() const {
 
 absl::Status Handle::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
-  return ShareCore::IsClosing(share->epoch()) ? DetachNow()
-                                              : MoveToNewest(*share);
+  if (!ShareCore::IsClosing(share->epoch())) return MoveToNewest(*share);
+  // One that cannot leave (see LeaveSlowly) transfers in the share once more:
+  // that closes the connection which keeps it there.
+  DetachNow().IgnoreError();
+  return absl::OkStatus();
 }
 
 absl::Status Handle::MoveToNewest(ShareCore& share) {
@@ -50,6 +53,9 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   // The newest has just become gated: the next transfer moves there.
   if (newest.handle->gated() && gate_ == nullptr) return absl::OkStatus();
   const CURLcode code = SetShare(newest.handle->get());
+  // It has a connection of CURLOPT_CONNECT_ONLY, see LeaveSlowly: a transfer
+  // after this one may move it.
+  if (code == CURLE_BAD_FUNCTION_ARGUMENT) return absl::OkStatus();
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
@@ -207,6 +213,15 @@ absl::Status Handle::LeaveForGood() {
 
 absl::Status Handle::DetachNow() {
   const CURLcode code = SetShare(nullptr);
+  if (code == CURLE_BAD_FUNCTION_ARGUMENT) {
+    return WithEasyCode(
+        Error(absl::StatusCode::kFailedPrecondition,
+              "libcurl does not take the handle out of share #",
+              HolderShare()->id(),
+              " while it has an open connection of CURLOPT_CONNECT_ONLY: "
+              "transfer with it once more, which closes that"),
+        code);
+  }
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }

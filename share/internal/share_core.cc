@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -97,6 +98,18 @@ void ShareCore::Unlink(Handle* handle) {
   if (last != nullptr) Finish(std::move(last));
 }
 
+uint64_t ShareCore::NoteCannotLeave(Handle* handle) {
+  absl::MutexLock lock(&mu_);
+  handle->Remove();
+  handle->InsertBefore(&cannot_leave_);
+  return closes_;
+}
+
+uint64_t ShareCore::closes() const {
+  absl::MutexLock lock(&mu_);
+  return closes_;
+}
+
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
   return Generation{current_, epoch()};
@@ -164,8 +177,11 @@ void ShareCore::BeginClosing(bool cancel) {
   state_ = State::kClosing;
   cancel_ = cancel_ || cancel;
   epoch_.fetch_or(kClosingBit, std::memory_order_acq_rel);
-  // A further close visits all once more: it may want them cancelled.
+  ++closes_;
+  // A further close visits all once more: it may want them cancelled, and they
+  // may be able to leave.
   unvisited_.TakeAll(&visited_);
+  unvisited_.TakeAll(&cannot_leave_);
 }
 
 void ShareCore::VisitAttached() {
@@ -265,13 +281,34 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
   FinishIfEmpty();
   Handle::ReleaseDeferred();
   absl::MutexLock lock(&mu_);
-  if (mu_.AwaitWithDeadline(absl::Condition(this, &ShareCore::IsClosed),
-                            deadline)) {
-    return absl::OkStatus();
+  const bool settled = mu_.AwaitWithDeadline(
+      absl::Condition(this, &ShareCore::IsSettled), deadline);
+  if (IsClosed()) return absl::OkStatus();
+  size_t stuck = 0;
+  for (const ListNode* node = cannot_leave_.next; node != &cannot_leave_;
+       node = node->next) {
+    ++stuck;
+  }
+  // What ends their stay is for their owners to do.
+  constexpr absl::string_view kStuck =
+      " cannot leave it: each has an open connection of CURLOPT_CONNECT_ONLY, "
+      "with which libcurl refuses to change its share. Transfer with it once "
+      "more, which closes that connection, or destroy its Attachment";
+  if (settled) {
+    return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+                 " is closing, but ", stuck, Handles(stuck), kStuck,
+                 "; the last one out frees the share");
+  }
+  const size_t busy = attached_ - stuck;
+  if (stuck > 0) {
+    return Error(absl::StatusCode::kDeadlineExceeded, "share #", id_,
+                 " is closing: ", busy, Handles(busy),
+                 " still in use at the deadline, and ", stuck, Handles(stuck),
+                 kStuck);
   }
   return Error(
       absl::StatusCode::kDeadlineExceeded, "share #", id_,
-      " is closing: ", attached_, Handles(attached_),
+      " is closing: ", busy, Handles(busy),
       " still in use at the deadline; each leaves when its transfer ends, and "
       "the last frees the share");
 }

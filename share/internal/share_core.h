@@ -1,7 +1,7 @@
 // What lives behind a Share for as long as anything is attached to it.
 //
 // Invariants:
-//  - A Handle is on one of the two lists exactly while its `share_` is this
+//  - A Handle is on one of the three lists exactly while its `share_` is this
 //    core or it is on its way in or out; `attached_` counts them.
 //  - Once `closing` is in `epoch_`, the lists only shrink.
 //  - Nothing of libcurl and nothing of the user is called with `mu_` held.
@@ -79,6 +79,11 @@ class ShareCore final : public RefCounted {
   // Lets `handle` go; it holds no ShareHandle of this share any more. The last
   // one out of a share that is closing frees the CURLSH.
   void Unlink(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
+  // `handle`, whose holder calls this, cannot leave though the share is
+  // closing. How many closes have begun: one that begins later tries again,
+  // unless it finds the handle still held.
+  uint64_t NoteCannotLeave(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
+  uint64_t closes() const ABSL_LOCKS_EXCLUDED(mu_);
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);
 
@@ -171,6 +176,11 @@ class ShareCore final : public RefCounted {
   bool IsClosed() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return state_ == State::kClosed;
   }
+  // Whether a close has nothing to wait for.
+  bool IsSettled() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return IsClosed() ||
+           (!cannot_leave_.empty() && unvisited_.empty() && visited_.empty());
+  }
 
   const uint64_t id_;
   const bool detach_on_close_;
@@ -196,6 +206,10 @@ class ShareCore final : public RefCounted {
   size_t attached_ ABSL_GUARDED_BY(mu_) = 0;
   ListNode unvisited_ ABSL_GUARDED_BY(mu_);  // all, until a close begins
   ListNode visited_ ABSL_GUARDED_BY(mu_);    // seen by the close under way
+  // Idle when a close or their own Leave tried to take them out, and libcurl
+  // refused.
+  ListNode cannot_leave_ ABSL_GUARDED_BY(mu_);
+  uint64_t closes_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<const ShareHandle> current_ ABSL_GUARDED_BY(mu_);
   ListNode kept_node_;  // by who abandons it in a child
 };
