@@ -613,12 +613,10 @@ class Easy::Core final : public internal::Handle {
     return code;
   }
 
-  // Written by now, and once: its own cookies, which begin here, would replace
-  // those of the share in the file.
   void AfterLeavingCookies() override {
     if (!has_cookie_jar_) return;
     has_cookie_jar_ = false;
-    (void)curl_easy_setopt(curl_, CURLOPT_COOKIEJAR, nullptr);
+    Handle::AfterLeavingCookies();
   }
   void ReloadResolve() override {
     const auto list = slists_.find(CURLOPT_RESOLVE);

@@ -731,8 +731,8 @@ TEST_P(EasyTest, ARawHandlesSharedCookiesAreSavedWhenItLeaves) {
   std::remove(jar.c_str());
   auto share = CreateShare(LockData::kCookie);
   ASSERT_OK(share.status());
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
-      curl_easy_init(), &curl_easy_cleanup);
+  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(),
+                                                           &curl_easy_cleanup);
   const curl_write_callback drop = [](char*, size_t size, size_t count, void*) {
     return size * count;
   };
@@ -748,6 +748,10 @@ TEST_P(EasyTest, ARawHandlesSharedCookiesAreSavedWhenItLeaves) {
   ASSERT_OK(attachment.status());
   ASSERT_OK(attachment->Perform());
   ASSERT_OK((*share)->Close());
+  EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
+  // It goes on with cookies of its own.
+  ASSERT_EQ(curl_easy_perform(curl.get()), CURLE_OK);
+  curl.reset();
   EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
 }
 

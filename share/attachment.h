@@ -42,9 +42,9 @@
 //     connection over, touches any of it. Two things live longer: see 9 and 10.
 //  7. CURLOPT_COOKIEJAR is set before the handle comes into a share of cookies
 //     that is not gated: before libcurl 8.18, to set it touches the shared jar
-//     without its lock. curl_easy_cleanup writes the jar of the handle, which
-//     has left by then; to write the shared one, set CURLOPT_COOKIELIST to
-//     "FLUSH" within a Use.
+//     without its lock. The file is written when the handle leaves those
+//     cookies, by Detach, a close, or Share::Disable, and the option is unset
+//     then; for cookies of its own after that, set it again.
 //  8. CURLOPT_CONNECT_ONLY is for BeginTransfer and curl_easy_perform, as
 //     Perform() would close the connection. From libcurl 8.22 on, once
 //     curl_easy_send, curl_easy_recv or curl_ws_* has used that connection, the

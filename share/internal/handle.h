@@ -182,7 +182,7 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   void UpdateMayLend() ABSL_LOCKS_EXCLUDED(mu_);
   // It has left a share of cookies, which are saved where CURLOPT_COOKIEJAR
   // says.
-  virtual void AfterLeavingCookies() {}
+  virtual void AfterLeavingCookies();
   // Around LetGoOfConnections.
   virtual void BeforeLettingGo() {}
   virtual void AfterLettingGo() {}
@@ -267,9 +267,7 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_);
   // The same by its owner: a raw handle leaves its connections to the share.
   absl::Status LeaveForGood() ABSL_LOCKS_EXCLUDED(mu_);
-  CURLcode SetShare(CURLSH* share);
-  // Turns the cookie engine on for a CURL* without a jar.
-  CURLcode MakeCookieJar();
+  CURLcode SetShare(const ShareHandle* share);
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseNow() ABSL_LOCKS_EXCLUDED(mu_);
   // For a CURL* that stays attached until its owner cleans it up, at a time

@@ -52,7 +52,7 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   if (newest.handle == nullptr) return absl::OkStatus();
   // The newest has just become gated: the next transfer moves there.
   if (newest.handle->gated() && gate_ == nullptr) return absl::OkStatus();
-  const CURLcode code = SetShare(newest.handle->get());
+  const CURLcode code = SetShare(newest.handle.get());
   // It has a connection of CURLOPT_CONNECT_ONLY, see LeaveSlowly: a transfer
   // after this one may move it.
   if (code == CURLE_BAD_FUNCTION_ARGUMENT) return absl::OkStatus();
@@ -84,18 +84,28 @@ absl::Status Handle::PrepareForKinds() {
   return absl::OkStatus();
 }
 
-CURLcode Handle::SetShare(CURLSH* share) {
-  const bool leaves_cookies = Shares(LockData::kCookie);
-  // Writes CURLOPT_COOKIEJAR, if that is set: at its end the handle knows
-  // nothing of these cookies any more. libcurl tells of no error.
+CURLcode Handle::SetShare(const ShareHandle* share) {
+  const bool leaves_cookies =
+      Shares(LockData::kCookie) &&
+      (share == nullptr || !share->kinds().Contains(LockData::kCookie));
+  // Writes CURLOPT_COOKIEJAR, if that is set: from here on the handle knows
+  // nothing of these cookies. libcurl tells of no error.
   if (leaves_cookies) {
     (void)curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "FLUSH");
   }
-  const CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, share);
+  const CURLcode code = curl_easy_setopt(
+      curl_, CURLOPT_SHARE, share == nullptr ? nullptr : share->get());
   if (code != CURLE_OK) return code;
   if (leaves_cookies) AfterLeavingCookies();
   ReloadResolve();
   return code;
+}
+
+// So that curl_easy_cleanup, or whatever comes first, does not put a jar
+// without the share's cookies in the place of the file that was just written.
+// It also makes the handle a jar of its own: the cookie engine stays on.
+void Handle::AfterLeavingCookies() {
+  (void)curl_easy_setopt(curl_, CURLOPT_COOKIEJAR, nullptr);
 }
 
 // CURLOPT_COOKIEFILE would turn the engine on as well, but libcurl adds what it
@@ -108,14 +118,10 @@ CURLcode Handle::SetShare(CURLSH* share) {
 CURLcode Handle::TurnCookiesOn() {
   CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, nullptr);
   if (code != CURLE_OK) return code;
-  code = MakeCookieJar();
+  code = curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "# a comment");
   const CURLcode back =
       curl_easy_setopt(curl_, CURLOPT_SHARE, generation_->get());
   return code == CURLE_OK ? back : code;
-}
-
-CURLcode Handle::MakeCookieJar() {
-  return curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "# a comment");
 }
 
 bool Handle::Shares(LockData kind) const {
@@ -176,7 +182,7 @@ absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
   }
   // In a child it could not be taken out again.
   if (HasTransferredHere()) share->NoteTransfer();
-  const CURLcode code = SetShare(generation->handle->get());
+  const CURLcode code = SetShare(generation->handle.get());
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   if (status.ok()) {
     generation_ = std::move(generation->handle);
@@ -225,8 +231,6 @@ absl::Status Handle::DetachNow() {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
-  // The jar was the share's; the engine stays on, but where there is no memory.
-  if (!OwnsCurl() && Shares(LockData::kCookie)) (void)MakeCookieJar();
   LeaveShare();
   return absl::OkStatus();
 }
