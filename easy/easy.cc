@@ -226,6 +226,9 @@ class Easy::Core final : public internal::Handle {
     if (code != CURLE_OK) return OptionStatus(code, option);
     if (list == nullptr) own_options_.erase(option);
     slot = std::move(list);
+    if (option == CURLOPT_RESOLVE && HolderShare() != nullptr) {
+      HolderShare()->NotePinnedNames();
+    }
     return absl::OkStatus();
   }
 
@@ -253,6 +256,7 @@ class Easy::Core final : public internal::Handle {
     exposed_ = source.exposed_;  // with options that are not known
     authenticates_connections_ = source.authenticates_connections_;
     timeout_ms_ = source.timeout_ms_;
+    own_dns_age_ = source.own_dns_age_;
     reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
     own_connections_ = source.own_connections_;
@@ -282,6 +286,7 @@ class Easy::Core final : public internal::Handle {
     reads_cookie_file_ = false;
     has_cookie_jar_ = false;
     timeout_ms_ = 0;
+    own_dns_age_.reset();
     own_options_.clear();
     own_connections_.reset();
     url_.clear();
@@ -458,6 +463,9 @@ class Easy::Core final : public internal::Handle {
     if (exposed_) return;
     exposed_ = true;
     UpdateMayLend();
+    if (const auto share = this->share(); share != nullptr) {
+      share->NotePinnedNames();
+    }
   }
 
   // What was set, where more depends on it than libcurl knows.
@@ -486,6 +494,9 @@ class Easy::Core final : public internal::Handle {
         authenticates_connections_ |=
             (static_cast<unsigned long>(value) &
              ~(CURLAUTH_BASIC | CURLAUTH_BEARER | CURLAUTH_AWS_SIGV4)) != 0;
+        break;
+      case CURLOPT_DNS_CACHE_TIMEOUT:
+        own_dns_age_ = value;
         break;
       case CURLOPT_TIMEOUT:
         timeout_ms_ = value * 1000;
@@ -617,6 +628,20 @@ class Easy::Core final : public internal::Handle {
     if (!has_cookie_jar_) return;
     has_cookie_jar_ = false;
     Handle::AfterLeavingCookies();
+  }
+  bool MayPinNames() const override {
+    return exposed_ || slists_.count(CURLOPT_RESOLVE) > 0;
+  }
+  bool ConnectsElsewhere() const override {
+    return exposed_ || !proxy_.empty() || slists_.count(CURLOPT_CONNECT_TO) > 0;
+  }
+  // A shorter one of the handle's own counts.
+  CURLcode LimitDnsAge(long seconds) override {
+    if (own_dns_age_.has_value() && *own_dns_age_ >= 0 &&
+        (seconds < 0 || *own_dns_age_ < seconds)) {
+      seconds = *own_dns_age_;
+    }
+    return Handle::LimitDnsAge(seconds);
   }
   void ReloadResolve() override {
     const auto list = slists_.find(CURLOPT_RESOLVE);
@@ -793,6 +818,8 @@ class Easy::Core final : public internal::Handle {
   bool exposed_ = false;
   bool authenticates_connections_ = false;
   long timeout_ms_ = 0;
+  std::optional<long>
+      own_dns_age_;  // CURLOPT_DNS_CACHE_TIMEOUT, where it is set
   // See wants_own_connections: of functions, texts and lists; and for
   // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH.
   std::set<CURLoption> own_options_;

@@ -103,6 +103,10 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
                  "max_transfers_per_host must not be negative, idle_timeout "
                  "and max_lifetime must be positive");
   }
+  if (options.dns_cache_timeout <= absl::ZeroDuration()) {
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "ShareOptions::dns_cache_timeout must be positive");
+  }
   return NoThrow(
       "Share::Create", [&]() -> absl::StatusOr<std::unique_ptr<Share>> {
         auto locks = std::make_shared<KindLocks>(options.lock_observer);
@@ -121,7 +125,8 @@ Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
     : options_(std::move(options)),
       core_(new internal::ShareCore(this, options_.detach_on_close,
                                     options_.concurrency, options_.connections,
-                                    std::move(locks), std::move(handle))) {}
+                                    std::move(locks), std::move(handle),
+                                    options_.dns_cache_timeout)) {}
 
 Share::~Share() { core_->Abandon(); }
 

@@ -96,6 +96,14 @@ struct ShareOptions {
   // LockData::kConnect.
   ConnectionOptions connections;
 
+  // Longest age of a DNS answer that a transfer uses, where the share has
+  // LockData::kDns; the default is libcurl's. Positive; whole seconds, rounded
+  // up; absl::InfiniteDuration(): no limit. Another than the default is set as
+  // CURLOPT_DNS_CACHE_TIMEOUT of each handle that is attached. A name that was
+  // not found, or to which no connection could be made, is forgotten by Perform
+  // and Fetch, at most once a second, whatever its age.
+  absl::Duration dns_cache_timeout = absl::Seconds(60);
+
   // Watches the lock callbacks; for tests and tracing. May be null.
   std::shared_ptr<LockObserver> lock_observer;
 

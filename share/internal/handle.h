@@ -149,6 +149,10 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // the first transfer: with another share, or none, they have to be given
   // again. That of a raw handle is its owner's to set.
   virtual void ReloadResolve() {}
+  // Its share, without counting a reference: the holder alone changes it.
+  ShareCore* HolderShare() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return share_.get();
+  }
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
 
@@ -183,6 +187,13 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   // It has left a share of cookies, which are saved where CURLOPT_COOKIEJAR
   // says.
   virtual void AfterLeavingCookies();
+  // Whether its CURLOPT_RESOLVE may name addresses.
+  virtual bool MayPinNames() const { return true; }
+  // Whether it connects to another host than its URL's (a proxy,
+  // CURLOPT_CONNECT_TO), as far as CURLINFO_USED_PROXY does not tell.
+  virtual bool ConnectsElsewhere() const { return false; }
+  // Sets CURLOPT_DNS_CACHE_TIMEOUT as the share says.
+  virtual CURLcode LimitDnsAge(long seconds);
   // Around LetGoOfConnections.
   virtual void BeforeLettingGo() {}
   virtual void AfterLettingGo() {}
@@ -281,10 +292,6 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   ABSL_ATTRIBUTE_NOINLINE void LeaveSlowly(bool release)
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Its share, without counting a reference: the holder alone changes it.
-  ShareCore* HolderShare() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
-    return share_.get();
-  }
   MultiHandle* HolderMulti() const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return multi_;
   }
@@ -312,6 +319,10 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
       ABSL_LOCKS_EXCLUDED(mu_);
   // The same with what is left of the timeout since `begin`.
   absl::Status RunWithin(ConnectionPool* pool, OriginKey key, absl::Time begin)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // After a transfer: a name that was not found, or to which there was no
+  // connection, leaves the share's cache.
+  ABSL_ATTRIBUTE_NOINLINE void ForgetFailedName(CURLcode code)
       ABSL_LOCKS_EXCLUDED(mu_);
   // What becomes of the multi handle after a transfer.
   void KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,

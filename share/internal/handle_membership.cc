@@ -2,12 +2,16 @@
 // next, and leaves it.
 #include <curl/curl.h>
 
+#include <algorithm>
+#include <climits>
+#include <cstdint>
 #include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
 #include "curlshare/share/internal/connection_pool.h"
@@ -81,7 +85,27 @@ absl::Status Handle::PrepareForKinds() {
       return EasyStatus(code, "curl_easy_setopt, to turn cookies on");
     }
   }
+  if (Shares(LockData::kDns)) {
+    const absl::Duration age = HolderShare()->dns_cache_timeout();
+    if (age != ShareCore::kDefaultDnsCacheTimeout) {
+      // In whole seconds, rounded up; -1: no limit.
+      const CURLcode code = LimitDnsAge(
+          age == absl::InfiniteDuration()
+              ? -1
+              : static_cast<long>(std::min<int64_t>(
+                    absl::ToInt64Seconds(absl::Ceil(age, absl::Seconds(1))),
+                    INT_MAX)));
+      if (code != CURLE_OK) {
+        return EasyStatus(code, "curl_easy_setopt(CURLOPT_DNS_CACHE_TIMEOUT)");
+      }
+    }
+    if (MayPinNames()) HolderShare()->NotePinnedNames();
+  }
   return absl::OkStatus();
+}
+
+CURLcode Handle::LimitDnsAge(long seconds) {
+  return curl_easy_setopt(curl_, CURLOPT_DNS_CACHE_TIMEOUT, seconds);
 }
 
 CURLcode Handle::SetShare(const ShareHandle* share) {

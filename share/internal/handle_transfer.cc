@@ -350,6 +350,9 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key) {
       [&] { part_with_previous(/*begun=*/true); },
       quick_exit(),
   });
+  if (ABSL_PREDICT_FALSE(result.code != CURLE_OK)) {
+    ForgetFailedName(result.code);
+  }
   if (!result.removed) {
     // Still in it, the handle could neither leave its share nor transfer again.
     LeavePool();
@@ -362,6 +365,39 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key) {
 }
 
 // ---- After a transfer
+
+void Handle::ForgetFailedName(CURLcode code) {
+  if (!Shares(LockData::kDns)) return;
+  bool elsewhere = ConnectsElsewhere();
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+      elsewhere = true;
+      break;
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+      break;
+    case CURLE_OPERATION_TIMEDOUT: {
+      // While it connected.
+      curl_off_t connected = 0;
+      if (curl_easy_getinfo(curl_, CURLINFO_CONNECT_TIME_T, &connected) ==
+              CURLE_OK &&
+          connected > 0) {
+        return;
+      }
+      break;
+    }
+    default:
+      return;
+  }
+  constexpr auto kUsedProxy =  // CURLINFO_USED_PROXY, since 8.7
+      static_cast<CURLINFO>(CURLINFO_LONG + 66);
+  elsewhere |= GetLong(curl_, kUsedProxy) != 0;
+  const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+  const absl::StatusOr<HostPort> host =
+      elsewhere || url == nullptr ? HostPort() : HostPortOf(url);
+  if (!host.ok()) return;
+  HolderShare()->ForgetFailedName(generation_->get(), host->host, host->port);
+}
 
 void Handle::UpdateMayLend() {
   const References references = ConnectionReferences();

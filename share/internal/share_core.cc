@@ -45,13 +45,15 @@ ShareCore::ShareCore(Share* facade, bool detach_on_close,
                      Concurrency concurrency,
                      const ConnectionOptions& connections,
                      std::shared_ptr<KindLocks> locks,
-                     std::shared_ptr<const ShareHandle> first)
+                     std::shared_ptr<const ShareHandle> first,
+                     absl::Duration dns_cache_timeout)
     : id_(last_id.fetch_add(1, std::memory_order_relaxed) + 1),
       detach_on_close_(detach_on_close),
       concurrency_(concurrency),
       locks_(std::move(locks)),
       may_be_gated_(first->gated()),
       pool_(connections),
+      dns_cache_timeout_(dns_cache_timeout),
       facade_(facade),
       current_(std::move(first)) {}
 
@@ -380,6 +382,22 @@ LockDataSet ShareCore::kinds() const {
   if (IsParents()) return LockDataSet();
   absl::MutexLock lock(&mu_);
   return current_ == nullptr ? LockDataSet() : current_->kinds();
+}
+
+void ShareCore::ForgetFailedName(CURLSH* share, const std::string& host,
+                                 int port) {
+  // Addresses of CURLOPT_RESOLVE are older than all that has an age, and stay
+  // where everything else goes.
+  const bool all =
+      host.empty() || may_have_pinned_names_.load(std::memory_order_relaxed);
+  std::string name;
+  const bool named = NoThrow("ForgetFailedName", [&] {
+                       if (!all) name = absl::StrCat(host, ":", port);
+                       return absl::OkStatus();
+                     }).ok();
+  if (!named || !forgotten_names_.Note(name)) return;
+  // Where there is no memory, the name ages as ever.
+  (void)(all ? ForgetAllNames(share) : ForgetName(share, host, port));
 }
 
 size_t ShareCore::CloseIdleConnections(absl::Duration older_than) {

@@ -19,6 +19,8 @@
 #ifndef CURLSHARE_SHARE_INTERNAL_SHARE_CORE_H_
 #define CURLSHARE_SHARE_INTERNAL_SHARE_CORE_H_
 
+#include <curl/curl.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +35,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/connection_options.h"
 #include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/dns_cache.h"
 #include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/list_node.h"
@@ -64,7 +67,8 @@ class ShareCore final : public RefCounted {
   ShareCore(Share* facade, bool detach_on_close, Concurrency concurrency,
             const ConnectionOptions& connections,
             std::shared_ptr<KindLocks> locks,
-            std::shared_ptr<const ShareHandle> first);
+            std::shared_ptr<const ShareHandle> first,
+            absl::Duration dns_cache_timeout = kDefaultDnsCacheTimeout);
   ShareCore(const ShareCore&) = delete;
   ShareCore& operator=(const ShareCore&) = delete;
 
@@ -102,6 +106,23 @@ class ShareCore final : public RefCounted {
   }
   // kFailedPrecondition where it is.
   absl::Status CheckProcess() const;
+
+  // What handles that share DNS answers get as CURLOPT_DNS_CACHE_TIMEOUT. The
+  // default is libcurl's.
+  static constexpr absl::Duration kDefaultDnsCacheTimeout = absl::Seconds(60);
+  absl::Duration dns_cache_timeout() const { return dns_cache_timeout_; }
+  // A handle comes in, or is in, whose CURLOPT_RESOLVE may put addresses into
+  // the share's cache: libcurl does not tell them from answers when it is told
+  // to forget a name.
+  void NotePinnedNames() {
+    if (may_have_pinned_names_.load(std::memory_order_relaxed)) return;
+    may_have_pinned_names_.store(true, std::memory_order_relaxed);
+  }
+  // To `host`, a name, no connection could be made, or it was not found: what
+  // `share`, one of its generations that share DNS answers, knows of it is
+  // forgotten, at most once a second. Empty: it is not known which name. Called
+  // as a transfer on a handle in `share` would be.
+  void ForgetFailedName(CURLSH* share, const std::string& host, int port);
 
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
@@ -189,6 +210,9 @@ class ShareCore final : public RefCounted {
   std::atomic<bool> may_be_gated_;
   Gate gate_;
   ConnectionPool pool_;
+  const absl::Duration dns_cache_timeout_;
+  std::atomic<bool> may_have_pinned_names_{false};
+  ForgottenNames forgotten_names_;
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};

@@ -1,0 +1,129 @@
+#include "curlshare/share/internal/dns_cache.h"
+
+#include <curl/curl.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "absl/synchronization/mutex.h"
+#include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/multi_handle.h"
+
+namespace curlshare::internal {
+namespace {
+
+constexpr int64_t kInterval = 1'000'000'000;  // ns
+
+// Runs a transfer that ends at once on a handle that `set_up` has made ready,
+// in `share`. False where it could not begin.
+template <typename SetUp>
+bool RunInShare(CURLSH* share, SetUp set_up) {
+  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+      curl_easy_init(), &curl_easy_cleanup);
+  const std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi(
+      curl_multi_init(), &curl_multi_cleanup);
+  if (curl == nullptr || multi == nullptr) return false;
+  const bool ready =
+      curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+      curl_easy_setopt(curl.get(), CURLOPT_SHARE, share) == CURLE_OK &&
+      set_up(curl.get()) &&
+      curl_multi_add_handle(multi.get(), curl.get()) == CURLM_OK;
+  if (ready) {
+    // Whatever comes of the transfer: what it is for happens on the way.
+    int running = 0;
+    (void)curl_multi_perform(multi.get(), &running);
+    (void)curl_multi_remove_handle(multi.get(), curl.get());
+  }
+  // Before the multi handle, which is the order that every version likes.
+  (void)curl_easy_setopt(curl.get(), CURLOPT_SHARE, nullptr);
+  return ready;
+}
+
+}  // namespace
+
+absl::StatusOr<HostPort> HostPortOf(const char* url) {
+  const std::unique_ptr<CURLU, decltype(&curl_url_cleanup)> parsed(
+      curl_url(), &curl_url_cleanup);
+  if (parsed == nullptr) {
+    return Error(absl::StatusCode::kResourceExhausted, "curl_url");
+  }
+  const auto get = [&](CURLUPart part, unsigned flags) {
+    char* text = nullptr;
+    if (curl_url_get(parsed.get(), part, &text, flags) != CURLUE_OK) {
+      text = nullptr;
+    }
+    return std::unique_ptr<char, decltype(&curl_free)>(text, &curl_free);
+  };
+  if (curl_url_set(parsed.get(), CURLUPART_URL, url,
+                   CURLU_GUESS_SCHEME | CURLU_NON_SUPPORT_SCHEME) !=
+      CURLUE_OK) {
+    return Error(absl::StatusCode::kInvalidArgument, "no URL");
+  }
+  const auto host = get(CURLUPART_HOST, 0);
+  const auto port = get(CURLUPART_PORT, CURLU_DEFAULT_PORT);
+  int number = 0;
+  if (host == nullptr || port == nullptr ||
+      !absl::SimpleAtoi(port.get(), &number)) {
+    return Error(absl::StatusCode::kInvalidArgument, "a URL without a host");
+  }
+  return NoThrow("HostPortOf", [&]() -> absl::StatusOr<HostPort> {
+    absl::string_view name = host.get();
+    if (absl::ConsumePrefix(&name, "[")) absl::ConsumeSuffix(&name, "]");
+    return HostPort{std::string(name), number};
+  });
+}
+
+bool ForgetName(CURLSH* share, const std::string& host, int port) {
+  std::string entry;
+  const bool named = NoThrow("ForgetName", [&] {
+                       const bool ipv6 = host.find(':') != host.npos;
+                       entry = absl::StrCat("-", ipv6 ? "[" : "", host,
+                                            ipv6 ? "]" : "", ":", port);
+                       return absl::OkStatus();
+                     }).ok();
+  if (!named) return false;
+  // A transfer reads the list first thing; what cannot be read ends it there.
+  char unreadable[] = "none";
+  curl_slist end{unreadable, nullptr};
+  curl_slist list{entry.data(), &end};
+  return RunInShare(share, [&](CURL* curl) {
+    return curl_easy_setopt(curl, CURLOPT_URL, "http://none/") == CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_RESOLVE, &list) == CURLE_OK;
+  });
+}
+
+bool ForgetAllNames(CURLSH* share) {
+  // At the end of a transfer libcurl drops from the cache what is older than
+  // the handle of that transfer wants it.
+  return RunInShare(share, [](CURL* curl) {
+    return curl_easy_setopt(curl, CURLOPT_URL, "file:///dev/null") ==
+               CURLE_OK &&
+           curl_easy_setopt(curl, CURLOPT_DNS_CACHE_TIMEOUT, 0L) == CURLE_OK;
+  });
+}
+
+bool ForgottenNames::Note(const std::string& name) {
+  return NoThrow("ForgottenNames",
+                 [&] {
+                   const int64_t now = CoarseNow();
+                   absl::MutexLock lock(&mu_);
+                   if (forgotten_.size() >= kMost) forgotten_.clear();
+                   int64_t& last =
+                       forgotten_.try_emplace(name, 0).first->second;
+                   if (last != 0 && now - last < kInterval) {
+                     return absl::AlreadyExistsError("");
+                   }
+                   last = now;
+                   return absl::OkStatus();
+                 })
+      .ok();
+}
+
+}  // namespace curlshare::internal
