@@ -63,7 +63,7 @@ struct ConnectionStats {
   // Idle connections that the pool has closed, by reason. One that the server
   // or libcurl has closed is in none of them.
   uint64_t closed_idle = 0;      // longer than idle_timeout, or by
-                                 // Share::CloseIdleConnections
+                                 // CloseIdleConnections and Flush
   uint64_t closed_old = 0;       // older than max_lifetime
   uint64_t closed_over_cap = 0;  // more than max_idle
   uint64_t closed_failed = 0;    // to a host where a transfer has failed

@@ -165,6 +165,12 @@ absl::Status Share::Disable(LockDataSet kinds) {
   return status;
 }
 
+absl::Status Share::Flush(LockDataSet kinds) {
+  absl::Status status = core_->Flush(kinds);
+  internal::Handle::ReleaseDeferred();
+  return status;
+}
+
 ShareStats Share::stats() const {
   const KindLocks& locks = core_->locks();
   ShareStats stats;

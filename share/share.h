@@ -15,6 +15,7 @@
 //   Attach(CURL*)               puts a handle of your own in; Easy has Attach
 //   Close, CloseNow             takes all handles out, frees the share
 //   Enable, Disable             changes what is shared
+//   Flush                       forgets what the share knows, kind by kind
 //   CloseIdleConnections        for a timer, or when the network has changed
 //   lock_data, attached, closed, options, stats
 //
@@ -23,8 +24,9 @@
 //                | open                    | closing             | closed
 //   -------------+-------------------------+---------------------+-----------
 //   Attach       | attaches                | FailedPrecondition  | FailedPr.
-//   Enable,      | changes                 | FailedPrecondition  | FailedPr.
-//    Disable     |                         |                     |
+//   Enable,      | changes, forgets        | FailedPrecondition  | FailedPr.
+//    Disable,    |                         |                     |
+//    Flush       |                         |                     |
 //   Close        | closing, then closed or | waits again         | Ok
 //                | DeadlineExceeded        |                     |
 //   transfers    | use the share           | those in flight end | run without
@@ -44,7 +46,8 @@
 // transfer that they are called from (the same holds within a Use or Transfer
 // scope of this thread); and, in a callback that libcurl runs while it holds a
 // share's lock (CURLOPT_DEBUGFUNCTION, CURLOPT_CLOSESOCKETFUNCTION),
-// everything that takes such a lock: Attach, Close, CloseNow, Enable, Disable.
+// everything that takes such a lock: Attach, Close, CloseNow, Enable, Disable,
+// Flush.
 //
 // Source: https://curl.se/libcurl/c/libcurl-share.html
 #ifndef CURLSHARE_SHARE_SHARE_H_
@@ -246,6 +249,25 @@ class Share {
       absl::Duration older_than = absl::ZeroDuration()) {
     return core_->CloseIdleConnections(older_than);
   }
+
+  // Forgets what the share knows of `kinds`, and keeps the rest, while handles
+  // are attached and transfer: DNS answers (but those of CURLOPT_RESOLVE),
+  // cookies, TLS sessions, connections, HSTS, the Public Suffix List. No
+  // transfer that begins after it has returned uses what was forgotten; those
+  // under way go on. What is not shared is passed over.
+  //
+  // libcurl can empty DNS answers, cookies and connections; of the other kinds
+  // the share makes a new CURLSH, to which handles move at their next transfer.
+  // That forgets DNS answers, TLS sessions and the list besides, which are
+  // learned again. Waits for the gate, if there is one, but for no transfer.
+  //
+  // kUnimplemented where cookies or HSTS would be lost that were not to be:
+  //   to forget TLS sessions, the list or HSTS in a share that has them;
+  //   nothing is forgotten then;
+  // kFailedPrecondition where the share is closing or closed, in a callback
+  //   under a share's lock, or inside the gate of another share;
+  // kResourceExhausted when out of memory: some kinds may be forgotten.
+  absl::Status Flush(LockDataSet kinds);
 
   // What is shared; nothing once closed.
   LockDataSet lock_data() const { return core_->kinds(); }

@@ -454,6 +454,9 @@ void Interpreter::Worker::RunFreely(const Op& op) {
     case OpKind::kStalledTransfer:
       allowed.push_back(Code::kCancelled);
       break;
+    case OpKind::kFlush:
+      allowed.push_back(Code::kUnimplemented);
+      break;
     case OpKind::kCancel:
       allowed = {Code::kOk, Code::kNotFound};
       break;
@@ -477,6 +480,7 @@ Code Interpreter::Worker::Execute(const Op& op) {
     case OpKind::kDisable:
     case OpKind::kClose:
     case OpKind::kCloseIdle:
+    case OpKind::kFlush:
       return UseShare(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
@@ -516,6 +520,8 @@ Code Interpreter::Worker::UseShare(const Op& op) {
       return share->Enable(KindsOfVariant(op.variant)).code();
     case OpKind::kDisable:
       return share->Disable(KindsOfVariant(op.variant)).code();
+    case OpKind::kFlush:
+      return share->Flush(KindsOfVariant(op.variant)).code();
     case OpKind::kCloseIdle:
       (void)share->CloseIdleConnections();
       return Code::kOk;

@@ -30,13 +30,14 @@ struct KindRow {
 
 // Weighted so that shares are mostly there and handles mostly attached, and so
 // that frames end about as often as they begin.
-constexpr std::array<KindRow, 21> kKinds = {{
+constexpr std::array<KindRow, 22> kKinds = {{
     {OpKind::kCreateShare, "create_share", 6},
     {OpKind::kDestroyShare, "destroy_share", 2},
     {OpKind::kEnable, "enable", 2},
     {OpKind::kDisable, "disable", 2},
-    {OpKind::kClose, "close", 4},
+    {OpKind::kClose, "close", 3},
     {OpKind::kCloseIdle, "close_idle", 1},
+    {OpKind::kFlush, "flush", 1},
     {OpKind::kCreateHandle, "create_handle", 3},
     {OpKind::kDestroyHandle, "destroy_handle", 2},
     {OpKind::kAttach, "attach", 10},

@@ -34,6 +34,7 @@ enum class OpKind : uint8_t {
   kDisable,
   kClose,
   kCloseIdle,  // Share::CloseIdleConnections
+  kFlush,
   kCreateHandle,
   kDestroyHandle,
   kAttach,

@@ -104,6 +104,8 @@ ShareModel::Prediction ShareModel::Do(const Op& op) {
       return Close(op);
     case OpKind::kCloseIdle:
       return CloseIdle(op);
+    case OpKind::kFlush:
+      return Flush(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
     case OpKind::kBeginUse:
@@ -246,6 +248,36 @@ ShareModel::Prediction ShareModel::CloseIdle(const Op& op) {
       break;
   }
   return Returns(kOk);
+}
+
+ShareModel::Prediction ShareModel::Flush(const Op& op) {
+  const int id = slot_share_[op.share];
+  if (id < 0) return Skip();
+  ModelShare& share = shares_[id];
+  if (share.state != State::kOpen) return Returns(kRefused);
+  const auto both = [](LockDataSet a, LockDataSet b) { return a - (a - b); };
+  const LockDataSet kinds = both(KindsOfVariant(op.variant), share.kinds);
+  const LockDataSet identity = LockDataSet(LockData::kCookie) | LockData::kHsts;
+  const bool anew = kinds.Contains(LockData::kSslSession) ||
+                    kinds.Contains(LockData::kHsts) ||
+                    kinds.Contains(LockData::kPsl);
+  if (anew && !(both(identity, share.kinds) - kinds).empty()) {
+    return Returns(absl::StatusCode::kUnimplemented);
+  }
+  const bool in_place = kinds.Contains(LockData::kDns) ||
+                        kinds.Contains(LockData::kConnect) ||
+                        kinds.Contains(LockData::kCookie);
+  Entry entry = Entry::kNested;
+  if (in_place && share.ever_gated) {
+    entry = EnterGate(op.thread, id);
+    if (entry == Entry::kBlocks) return Skip();
+    if (entry != Entry::kRefused) {
+      LeaveGate(op.thread, id);
+      FinishIfEmpty(id);
+    }
+  }
+  if (anew) ++share.generation;
+  return Returns(entry == Entry::kRefused ? kRefused : kOk);
 }
 
 void ShareModel::FinishIfEmpty(int id) {

@@ -156,6 +156,7 @@ class ShareModel {
   Prediction DestroyShare(const Op& op);
   Prediction ChangeKinds(const Op& op);
   Prediction CloseIdle(const Op& op);
+  Prediction Flush(const Op& op);
   Prediction Close(const Op& op);
   Prediction CreateHandle(const Op& op);
   Prediction DestroyHandle(const Op& op);

@@ -216,7 +216,7 @@ MultiHandle* ConnectionPool::KeptFor(PoolOrigin& origin,
        node = node->next) {
     auto* const connection = static_cast<Connection*>(node);
     MultiHandle* const multi = connection->multi;
-    if (multi != own && !IsTooOld(*connection, now) &&
+    if (multi != own && !IsTooOld(*connection, now) && !IsFlushed(*multi) &&
         multi->partition == partition &&
         multi->keeper->TryHold(ConnectionKeeper::Purpose::kLend)) {
       return multi;
@@ -291,6 +291,7 @@ MultiHandle* ConnectionPool::Borrow(OriginKey key, absl::string_view partition,
 void ConnectionPool::Add(MultiHandle* multi, ConnectionKeeper* keeper) {
   absl::MutexLock lock(&mu_);
   multi->pooled = true;
+  multi->flushes = flushes_.load(std::memory_order_relaxed);
   Link(multi, keeper);
   UpdateCrowded();
 }
@@ -310,7 +311,9 @@ void ConnectionPool::Close(std::unique_ptr<MultiHandle> multi, Reason reason) {
 void ConnectionPool::GiveBack(std::unique_ptr<MultiHandle> multi) {
   {
     absl::MutexLock lock(&mu_);
-    if (!shut_) {
+    if (IsFlushed(*multi)) {
+      Forget(multi.get(), Reason::kIdle);
+    } else if (!shut_) {
       Unlink(multi.get());
       Link(multi.release(), nullptr);
       UpdateCrowded();
@@ -481,6 +484,15 @@ size_t ConnectionPool::CloseIdle(absl::Duration older_than) {
     }
     CloseHeld(multi, keeper);
   }
+}
+
+void ConnectionPool::Flush() {
+  {
+    absl::MutexLock lock(&mu_);
+    flushes_.store(flushes_.load(std::memory_order_relaxed) + 1,
+                   std::memory_order_release);
+  }
+  (void)CloseIdle(absl::ZeroDuration());
 }
 
 void ConnectionPool::CloseIdleTo(OriginKey key) {

@@ -135,6 +135,12 @@ class ConnectionPool {
   void CloseIdleTo(OriginKey key) ABSL_LOCKS_EXCLUDED(mu_);
   // Closes what was not used for `older_than`; how many connections that were.
   size_t CloseIdle(absl::Duration older_than) ABSL_LOCKS_EXCLUDED(mu_);
+  // No transfer that begins from now on uses a connection that there is now.
+  // Closes the idle ones; those in use go with the transfers that use them.
+  void Flush() ABSL_LOCKS_EXCLUDED(mu_);
+  bool IsFlushed(const MultiHandle& multi) const {
+    return multi.flushes != flushes_.load(std::memory_order_acquire);
+  }
   // From now on keeps nothing idle, until Open.
   void Shut() ABSL_LOCKS_EXCLUDED(mu_);
   void Open() ABSL_LOCKS_EXCLUDED(mu_);
@@ -226,6 +232,7 @@ class ConnectionPool {
   alignas(ABSL_CACHELINE_SIZE) std::atomic<bool> crowded_{false};
   // When to look for what is idle for too long. So, too.
   std::atomic<int64_t> next_sweep_{0};
+  std::atomic<uint32_t> flushes_{0};  // written under mu_
 
   alignas(ABSL_CACHELINE_SIZE) mutable absl::Mutex mu_;
   // Not Abseil's, which does not survive a failing operator new.

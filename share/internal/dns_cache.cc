@@ -15,36 +15,12 @@
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/multi_handle.h"
+#include "curlshare/share/internal/visiting_handle.h"
 
 namespace curlshare::internal {
 namespace {
 
 constexpr int64_t kInterval = 1'000'000'000;  // ns
-
-// Runs a transfer that ends at once on a handle that `set_up` has made ready,
-// in `share`. False where it could not begin.
-template <typename SetUp>
-bool RunInShare(CURLSH* share, SetUp set_up) {
-  const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
-      curl_easy_init(), &curl_easy_cleanup);
-  const std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi(
-      curl_multi_init(), &curl_multi_cleanup);
-  if (curl == nullptr || multi == nullptr) return false;
-  const bool ready =
-      curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-      curl_easy_setopt(curl.get(), CURLOPT_SHARE, share) == CURLE_OK &&
-      set_up(curl.get()) &&
-      curl_multi_add_handle(multi.get(), curl.get()) == CURLM_OK;
-  if (ready) {
-    // Whatever comes of the transfer: what it is for happens on the way.
-    int running = 0;
-    (void)curl_multi_perform(multi.get(), &running);
-    (void)curl_multi_remove_handle(multi.get(), curl.get());
-  }
-  // Before the multi handle, which is the order that every version likes.
-  (void)curl_easy_setopt(curl.get(), CURLOPT_SHARE, nullptr);
-  return ready;
-}
 
 }  // namespace
 
@@ -93,20 +69,23 @@ bool ForgetName(CURLSH* share, const std::string& host, int port) {
   char unreadable[] = "none";
   curl_slist end{unreadable, nullptr};
   curl_slist list{entry.data(), &end};
-  return RunInShare(share, [&](CURL* curl) {
-    return curl_easy_setopt(curl, CURLOPT_URL, "http://none/") == CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_RESOLVE, &list) == CURLE_OK;
-  });
+  VisitingHandle handle(share);
+  CURL* const curl = handle.get();
+  return curl != nullptr &&
+         curl_easy_setopt(curl, CURLOPT_URL, "http://none/") == CURLE_OK &&
+         curl_easy_setopt(curl, CURLOPT_RESOLVE, &list) == CURLE_OK &&
+         handle.TakeOneStep();
 }
 
 bool ForgetAllNames(CURLSH* share) {
   // At the end of a transfer libcurl drops from the cache what is older than
   // the handle of that transfer wants it.
-  return RunInShare(share, [](CURL* curl) {
-    return curl_easy_setopt(curl, CURLOPT_URL, "file:///dev/null") ==
-               CURLE_OK &&
-           curl_easy_setopt(curl, CURLOPT_DNS_CACHE_TIMEOUT, 0L) == CURLE_OK;
-  });
+  VisitingHandle handle(share);
+  CURL* const curl = handle.get();
+  return curl != nullptr &&
+         curl_easy_setopt(curl, CURLOPT_URL, "file:///dev/null") == CURLE_OK &&
+         curl_easy_setopt(curl, CURLOPT_DNS_CACHE_TIMEOUT, 0L) == CURLE_OK &&
+         handle.TakeOneStep();
 }
 
 bool ForgottenNames::Note(const std::string& name) {

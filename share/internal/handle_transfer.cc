@@ -177,6 +177,10 @@ bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
     }
     pool.Add(own, this);
   }
+  if (ABSL_PREDICT_FALSE(pool.IsFlushed(*own))) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kIdle);
+    return true;
+  }
   const int64_t now = CoarseNow();
   if (ABSL_PREDICT_TRUE(pool.Fits(*own, key, now) &&
                         own->partition == partition())) {

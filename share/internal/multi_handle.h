@@ -69,6 +69,9 @@ class MultiHandle : public ListNode {
   // Has been used with what libcurl cannot tell apart: serves no other handle.
   bool tainted = false;
   bool pooled = false;
+  // How often its pool had been flushed when it came in. Written before others
+  // know it.
+  uint32_t flushes = 0;
   // The origin of the newest transfer, as its URL had it, and its key: most
   // transfers go where the one before went.
   std::array<char, 64> origin_text{};

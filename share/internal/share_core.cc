@@ -18,6 +18,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/cookie_jar.h"
+#include "curlshare/share/internal/dns_cache.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/handle.h"
@@ -115,6 +117,23 @@ uint64_t ShareCore::closes() const {
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
   return Generation{current_, epoch()};
+}
+
+std::shared_ptr<const ShareHandle> ShareCore::BeginVisit() {
+  absl::MutexLock lock(&mu_);
+  if (current_ != nullptr) ++visits_;
+  return current_;
+}
+
+void ShareCore::EndVisit(std::shared_ptr<const ShareHandle> share) {
+  share.reset();
+  std::shared_ptr<const ShareHandle> last;
+  {
+    absl::MutexLock lock(&mu_);
+    --visits_;
+    last = TakeIfDone();
+  }
+  if (last != nullptr) Finish(std::move(last));
 }
 
 bool ShareCore::gated() const {
@@ -223,7 +242,7 @@ void ShareCore::VisitThroughGate(absl::Time deadline) {
 
 std::shared_ptr<const ShareHandle> ShareCore::TakeIfDone() {
   const bool wanted = state_ == State::kClosing || abandoned_;
-  if (!wanted || attached_ > 0) return nullptr;
+  if (!wanted || attached_ > 0 || visits_ > 0) return nullptr;
   return std::move(current_);
 }
 
@@ -341,14 +360,17 @@ void ShareCore::Abandon() {
   Handle::ReleaseDeferred();
 }
 
-absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
+absl::Status ShareCore::CheckMayChange() const {
   if (absl::Status status = CheckProcess(); !status.ok()) return status;
-  if (KindLocks::ThisThreadHoldsAny()) {
-    return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
-                 " cannot be changed from a callback that libcurl "
-                 "runs while it holds a share's lock");
-  }
-  // Outlives both locks: freeing a CURLSH may run callbacks.
+  if (!KindLocks::ThisThreadHoldsAny()) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+               " cannot be changed from a callback that libcurl "
+               "runs while it holds a share's lock");
+}
+
+absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
+  if (absl::Status status = CheckMayChange(); !status.ok()) return status;
+  // Outlives all locks: freeing a CURLSH may run callbacks.
   std::shared_ptr<const ShareHandle> old;
   absl::MutexLock reconfigure(&reconfigure_mu_);
   LockDataSet kinds;
@@ -358,13 +380,17 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
     kinds = current_->kinds();
   }
   const LockDataSet wanted = (kinds | add) - remove;
-  if (wanted == kinds) return absl::OkStatus();
+  return wanted == kinds ? absl::OkStatus() : StartGeneration(wanted, old);
+}
+
+absl::Status ShareCore::StartGeneration(
+    LockDataSet kinds, std::shared_ptr<const ShareHandle>& old) {
   absl::StatusOr<std::shared_ptr<const ShareHandle>> fresh =
-      ShareHandle::Create(wanted, NeedsGate(wanted, concurrency_), locks_);
+      ShareHandle::Create(kinds, NeedsGate(kinds, concurrency_), locks_);
   if (!fresh.ok()) return fresh.status();
   old = *std::move(fresh);
   // Those of handles that have yet to move go as they come back.
-  if (wanted.Contains(LockData::kConnect)) {
+  if (kinds.Contains(LockData::kConnect)) {
     pool_.Open();
   } else {
     pool_.Shut();
@@ -376,6 +402,67 @@ absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
   if (current_->gated()) may_be_gated_.store(true, std::memory_order_release);
   epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
   return absl::OkStatus();
+}
+
+absl::Status ShareCore::Flush(LockDataSet kinds) {
+  if (absl::Status status = CheckMayChange(); !status.ok()) return status;
+  // What no call of libcurl's empties.
+  const LockDataSet whole =
+      LockDataSet(LockData::kSslSession) | LockData::kHsts | LockData::kPsl;
+  std::shared_ptr<const ShareHandle> old;  // as above
+  {
+    absl::MutexLock reconfigure(&reconfigure_mu_);
+    LockDataSet shared;
+    {
+      absl::MutexLock lock(&mu_);
+      if (absl::Status status = CheckOpen(); !status.ok()) return status;
+      shared = current_->kinds();
+    }
+    kinds = kinds - (LockDataSet::All() - shared);
+    if (const LockDataSet by_new = kinds - (LockDataSet::All() - whole);
+        !by_new.empty()) {
+      const LockDataSet lost =
+          (LockDataSet(LockData::kCookie) | LockData::kHsts) -
+          (LockDataSet::All() - shared) - kinds;
+      if (!lost.empty()) {
+        return Error(absl::StatusCode::kUnimplemented, "share #", id_,
+                     ": libcurl can forget ", by_new, " only together with ",
+                     lost, ": flush both, or share them in a Share each");
+      }
+      absl::Status status = StartGeneration(shared, old);
+      if (!status.ok()) return status;
+    }
+  }
+  if (kinds.Contains(LockData::kConnect) || kinds.Contains(LockData::kDns) ||
+      kinds.Contains(LockData::kCookie)) {
+    return FlushInPlace(kinds);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShareCore::FlushInPlace(LockDataSet kinds) {
+  const bool gated = may_be_gated();
+  if (gated) {
+    if (absl::Status status = EnterGate(); !status.ok()) return status;
+  }
+  bool done = true;
+  if (kinds.Contains(LockData::kConnect)) pool_.Flush();
+  if (std::shared_ptr<const ShareHandle> share = BeginVisit();
+      share != nullptr) {
+    const LockDataSet shared = share->kinds();
+    if (kinds.Contains(LockData::kDns) && shared.Contains(LockData::kDns)) {
+      done = ForgetAllNames(share->get()) && done;
+    }
+    if (kinds.Contains(LockData::kCookie) &&
+        shared.Contains(LockData::kCookie)) {
+      done = ForgetCookies(share->get()) && done;
+    }
+    EndVisit(std::move(share));
+  }
+  if (gated) LeaveGate();
+  if (done) return absl::OkStatus();
+  return Error(absl::StatusCode::kResourceExhausted, "share #", id_,
+               ": no memory to flush ", kinds);
 }
 
 LockDataSet ShareCore::kinds() const {

@@ -124,6 +124,13 @@ class ShareCore final : public RefCounted {
   // as a transfer on a handle in `share` would be.
   void ForgetFailedName(CURLSH* share, const std::string& host, int port);
 
+  // For a handle of the share's own that is in the newest CURLSH for a moment:
+  // the share does not finish meanwhile. Null where it has, or is about to.
+  std::shared_ptr<const ShareHandle> BeginVisit() ABSL_LOCKS_EXCLUDED(mu_);
+  // REQUIRES: no handle of the caller's is in `share` any more.
+  void EndVisit(std::shared_ptr<const ShareHandle> share)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
   const ConnectionPool& pool() const { return pool_; }
@@ -161,6 +168,8 @@ class ShareCore final : public RefCounted {
   void Abandon() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status ChangeKinds(LockDataSet add, LockDataSet remove)
       ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
+  absl::Status Flush(LockDataSet kinds)
+      ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
   LockDataSet kinds() const ABSL_LOCKS_EXCLUDED(mu_);
   size_t attached() const ABSL_LOCKS_EXCLUDED(mu_);
   bool closed() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -178,6 +187,15 @@ class ShareCore final : public RefCounted {
   enum class State { kOpen, kClosing, kClosed };
 
   absl::Status CheckOpen() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // Whether the kinds may be changed, or flushed, by this thread.
+  absl::Status CheckMayChange() const;
+  // Of connections, DNS answers and cookies.
+  absl::Status FlushInPlace(LockDataSet kinds) ABSL_LOCKS_EXCLUDED(mu_);
+  // An empty CURLSH with these kinds, which handles move to.
+  // `old` is the one before, for the caller to free outside all locks.
+  absl::Status StartGeneration(LockDataSet kinds,
+                               std::shared_ptr<const ShareHandle>& old)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reconfigure_mu_) ABSL_LOCKS_EXCLUDED(mu_);
   void BeginClosing(bool cancel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Has the handles in transfer cancelled if a close asked for that, and
   // detaches every idle one; those of a gated generation only inside the gate.
@@ -228,6 +246,7 @@ class ShareCore final : public RefCounted {
   bool cancel_ ABSL_GUARDED_BY(mu_) = false;  // a close wants transfers ended
   Share* facade_ ABSL_GUARDED_BY(mu_);
   size_t attached_ ABSL_GUARDED_BY(mu_) = 0;
+  size_t visits_ ABSL_GUARDED_BY(mu_) = 0;
   ListNode unvisited_ ABSL_GUARDED_BY(mu_);  // all, until a close begins
   ListNode visited_ ABSL_GUARDED_BY(mu_);    // seen by the close under way
   // Idle when a close or their own Leave tried to take them out, and libcurl

@@ -1,0 +1,34 @@
+#include "curlshare/share/internal/visiting_handle.h"
+
+#include <curl/curl.h>
+
+namespace curlshare::internal {
+
+VisitingHandle::VisitingHandle(CURLSH* share) : curl_(curl_easy_init()) {
+  if (curl_ == nullptr) return;
+  // Neither has a reason to fail: a new handle, and a CURLSH that exists.
+  if (curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
+      curl_easy_setopt(curl_, CURLOPT_SHARE, share) != CURLE_OK) {
+    curl_easy_cleanup(curl_);
+    curl_ = nullptr;
+  }
+}
+
+VisitingHandle::~VisitingHandle() {
+  if (curl_ != nullptr) curl_easy_cleanup(curl_);
+}
+
+bool VisitingHandle::TakeOneStep() {
+  CURLM* const multi = curl_multi_init();
+  if (multi == nullptr) return false;
+  const bool added = curl_multi_add_handle(multi, curl_) == CURLM_OK;
+  if (added) {
+    int running = 0;
+    (void)curl_multi_perform(multi, &running);
+    (void)curl_multi_remove_handle(multi, curl_);
+  }
+  (void)curl_multi_cleanup(multi);
+  return added;
+}
+
+}  // namespace curlshare::internal
