@@ -153,6 +153,41 @@ TEST_F(CookieEngineTest, StaysOnInAHandleThatLeaves) {
   EXPECT_EQ(Get(*attachment, "/cookie/show"), "own=2");
 }
 
+// An Easy has cookies of its own, then, also where it had a file for them.
+TEST_F(CookieEngineTest, StaysOnInAnEasyThatLeaves) {
+  for (const bool jar : {false, true}) {
+    const auto share = NewShare(LockData::kCookie);
+    SetCookie(*share);
+    Easy easy = Easy::Create().value();
+    if (jar) {
+      ASSERT_OK(easy.SetOption<CURLOPT_COOKIEJAR>(::testing::TempDir() +
+                                                  "/engine_jar"));
+    }
+    ASSERT_OK(easy.Attach(*share));
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "a=1");
+    EXPECT_OK(share->Close());
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "");
+    ASSERT_OK(
+        easy.Fetch(server_->url("/cookie/set?name=own&value=2")).status());
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "own=2") << jar;
+  }
+}
+
+TEST_F(CookieEngineTest, IsOnAgainInAnEasyThatComesBack) {
+  const auto share = NewShare(LockData::kCookie);
+  SetCookie(*share);
+  Easy easy = Easy::Create().value();
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_OK(easy.Attach(*share));
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "a=1");
+    ASSERT_OK(easy.Reset());
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "a=1");
+    ASSERT_OK(easy.Detach());
+    EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "");
+    if (i == 1) ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(nullptr));
+  }
+}
+
 }  // namespace
 }  // namespace curlshare
 

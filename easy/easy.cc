@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <bitset>
 #include <climits>
 #include <cstddef>
@@ -252,10 +253,9 @@ class Easy::Core final : public internal::Handle {
     verbose_ = source.verbose_;
     curlu_ = source.curlu_;
     reads_cookie_file_ = source.reads_cookie_file_;
-    has_cookie_jar_ = source.has_cookie_jar_;
     exposed_ = source.exposed_;  // with options that are not known
     authenticates_connections_ = source.authenticates_connections_;
-    timeout_ms_ = source.timeout_ms_;
+    timeout_ms_ = source.timeout_ms_.load();
     own_dns_age_ = source.own_dns_age_;
     reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
@@ -284,7 +284,6 @@ class Easy::Core final : public internal::Handle {
     verbose_ = false;
     curlu_ = nullptr;
     reads_cookie_file_ = false;
-    has_cookie_jar_ = false;
     timeout_ms_ = 0;
     own_dns_age_.reset();
     own_options_.clear();
@@ -314,16 +313,19 @@ class Easy::Core final : public internal::Handle {
       absl::Status status = InstallProgress();
       if (!status.ok()) return status;
     }
-    unseen_progress_.reset();
+    untold_progress_.reset();
     progress_told_ = 0;
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
     answers_.reset();
     request_.Rewind();
     absl::Status status = Drive(waited);
-    if (ABSL_PREDICT_FALSE(unseen_progress_.has_value()) && status.ok()) {
+    if (ABSL_PREDICT_FALSE(untold_progress_.has_value()) && status.ok()) {
       status =
-          NoThrow("a callback", [&] { return progress_(*unseen_progress_); });
+          NoThrow("a callback", [&] { return progress_(*untold_progress_); });
+      if (status.ok() && cancelled()) {
+        status = TransferStatus(CURLE_ABORTED_BY_CALLBACK);
+      }
     }
     return status;
   }
@@ -409,7 +411,9 @@ class Easy::Core final : public internal::Handle {
                                                          : url_.c_str();
   }
   absl::string_view partition() const override { return partition_; }
-  long timeout_ms() const override { return timeout_ms_; }
+  long timeout_ms() const override {
+    return timeout_ms_.load(std::memory_order_relaxed);
+  }
   bool CanLetGoLater() const override {
     return !exposed_ && !reads_cookie_file_ && curlu_ == nullptr;
   }
@@ -598,7 +602,6 @@ class Easy::Core final : public internal::Handle {
       proxy_ = std::move(proxy);
       partition_ = std::move(partition);
     }
-    if (option == CURLOPT_COOKIEJAR) has_cookie_jar_ = text.has_value();
     if (option == CURLOPT_COOKIEFILE) {
       if (!text.has_value()) cookies_on_ = false;
       // libcurl keeps a list of them, and reads it at each transfer.
@@ -624,11 +627,6 @@ class Easy::Core final : public internal::Handle {
     return code;
   }
 
-  void AfterLeavingCookies() override {
-    if (!has_cookie_jar_) return;
-    has_cookie_jar_ = false;
-    Handle::AfterLeavingCookies();
-  }
   bool MayPinNames() const override {
     return exposed_ || slists_.count(CURLOPT_RESOLVE) > 0;
   }
@@ -709,14 +707,14 @@ class Easy::Core final : public internal::Handle {
     auto* self = static_cast<Core*>(core);
     if (self->cancelled()) return 1;
     if (self->progress_ == nullptr) return 0;  // as above
-    self->unseen_progress_ = TransferProgress{download_expected, downloaded,
+    self->untold_progress_ = TransferProgress{download_expected, downloaded,
                                               upload_expected, uploaded};
     // libcurl calls with each piece of data.
     const int64_t now = internal::CoarseNow();
     if (now - self->progress_told_ < kProgressInterval) return 0;
     self->progress_told_ = now;
-    const TransferProgress progress = *self->unseen_progress_;
-    self->unseen_progress_.reset();
+    const TransferProgress progress = *self->untold_progress_;
+    self->untold_progress_.reset();
     return self->Run([&] { return self->progress_(progress); }) ? 0 : 1;
   }
 
@@ -817,7 +815,7 @@ class Easy::Core final : public internal::Handle {
   bool reads_cookie_file_ = false;
   bool exposed_ = false;
   bool authenticates_connections_ = false;
-  long timeout_ms_ = 0;
+  std::atomic<long> timeout_ms_{0};  // read by who waits, too
   std::optional<long>
       own_dns_age_;  // CURLOPT_DNS_CACHE_TIMEOUT, where it is set
   // See wants_own_connections: of functions, texts and lists; and for
@@ -832,10 +830,9 @@ class Easy::Core final : public internal::Handle {
   // and what it has not been told yet.
   static constexpr int64_t kProgressInterval = 100'000'000;  // ns
   int64_t progress_told_ = 0;
-  std::optional<TransferProgress> unseen_progress_;
+  std::optional<TransferProgress> untold_progress_;
   bool reports_progress_ = false;  // OnProgress is installed
-  bool has_cookie_jar_ = false;
-  std::string* body_ = nullptr;  // where Fetch collects, while it runs
+  std::string* body_ = nullptr;    // where Fetch collects, while it runs
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
 };

@@ -98,8 +98,9 @@ struct TransferProgress {
 // are null, Cancel() is false), and its destruction touches no socket. One that
 // has not works there.
 //
-// From libcurl's defaults it differs in two: CURLOPT_NOSIGNAL is 1, as threads
-// require, and a body without a sink is dropped, not written to stdout.
+// It differs from libcurl's defaults: CURLOPT_NOSIGNAL is 1, as threads
+// require; a body without a sink is dropped, not written to standard output;
+// standard input is never read.
 class Easy {
  public:
   // Receives a piece of the body, or one header line. A Status other than kOk
@@ -126,12 +127,16 @@ class Easy {
   // an empty body. kInvalidArgument for what is no token. Not in callbacks of
   // the handle's own transfer.
   //
-  // The order of this and of what sets the body does not matter, but that the
-  // newest body is sent. Where redirects are followed: after a 301 or 302 a
-  // POST becomes a GET without the body, any other method is repeated with it;
-  // after a 303 all become GET (before libcurl 8.16 a method other than POST
-  // and PUT is repeated, without the body); after a 307 or 308 all are repeated
-  // as they were.
+  // A body that is set after "GET" or "HEAD" makes the request a POST;
+  // otherwise the order of this and of what sets the body does not matter.
+  // Redirects, by SetFollowRedirects: after a 301 or 302 a POST becomes a GET
+  // without the body, any other method is repeated with it; after a 303 all but
+  // HEAD become GET; after a 307 or 308 all are repeated as they were. Before
+  // libcurl 8.16, after a 303, methods other than POST and PUT, and PUT with a
+  // form, are repeated without the body. Before 8.7 or so libcurl asks for
+  // leave ahead of each PUT (Expect: 100-continue), and waits for up to a
+  // second for a server that does not know that: SetHeaders({"Expect:"}) ends
+  // it.
   absl::Status SetMethod(absl::string_view method);
   // "Name: value" each, replacing those set before. libcurl's own headers can
   // be replaced, or removed with "Name:". kInvalidArgument for a line break.

@@ -534,5 +534,51 @@ TEST_F(ConnectOnlyTest, ClosesAgainstUses) {
   }
 }
 
+// Also where it has cookies to save, and cannot.
+TEST(OwnersCookieJar, IsSavedWithoutCallingTheOwnerBack) {
+  const auto server = HttpServer::Start().value();
+  ShareOptions options;
+  options.lock_data = LockData::kCookie;
+  const auto share = Share::Create(options).value();
+  const curl_debug_callback count = &DebugCalls::Count;
+  DebugCalls calls;
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetOption<CURLOPT_COOKIEJAR>("/nonexistent/directory/jar"));
+  ASSERT_OK(easy.SetOption<CURLOPT_VERBOSE>(true));
+  ASSERT_OK(easy.SetOption<CURLOPT_DEBUGFUNCTION>(count, &calls));
+  ASSERT_OK(easy.Attach(*share));
+  ASSERT_OK(easy.Fetch(server->url("/cookie/set?name=a&value=b&max_age=999"))
+                .status());
+  std::thread([&] { EXPECT_OK(share->Close()); }).join();
+  EXPECT_EQ(calls.elsewhere, 0);
+}
+
+// Set where this library does not see it.
+TEST(OwnersCookieJar, OfANativeHandleIsSavedToo) {
+  const auto server = HttpServer::Start().value();
+  ShareOptions options;
+  options.lock_data = LockData::kCookie;
+  const auto share = Share::Create(options).value();
+  const TempFile jar;
+  {
+    Easy easy = Easy::Create().value();
+    {
+      const Easy::Use use = easy.BeginUse().value();
+      ASSERT_EQ(curl_easy_setopt(easy.native_handle(), CURLOPT_COOKIEJAR,
+                                 jar.path().c_str()),
+                CURLE_OK);
+    }
+    ASSERT_OK(easy.Attach(*share));
+    ASSERT_OK(
+        easy.Fetch(server->url("/cookie/set?name=a&value=saved&max_age=999"))
+            .status());
+    ASSERT_OK(share->Close());
+    ASSERT_OK(easy.Fetch(server->url("/")).status());
+  }
+  std::ifstream in(jar.path());
+  EXPECT_THAT(std::string(std::istreambuf_iterator<char>(in), {}),
+              HasSubstr("saved"));
+}
+
 }  // namespace
 }  // namespace curlshare

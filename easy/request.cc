@@ -61,6 +61,7 @@ CURLcode Request::CopyFrom(const Request& source) {
   kept_redirects_ = source.kept_redirects_;
   seek_ = source.seek_;
   seek_data_ = source.seek_data_;
+  plan_.form = nullptr;
   // Some of what was copied points into the source. A form was copied whole.
   return Apply();
 }
@@ -90,11 +91,18 @@ CURLcode Request::Change(Plan plan, curl_mime* form) {
     (void)curl_easy_setopt(curl_, CURLOPT_HTTPGET, 1L);
     code = curl_easy_setopt(curl_, CURLOPT_MIMEPOST, form);
     if (code != CURLE_OK) {
-      // As it was: needs no memory, but for the name of another method.
+      // As it was: needs no memory, but for the name of another method. libcurl
+      // has dropped the form before it looked at the new one.
+      if (plan_.body == Body::kForm &&
+          (plan_.form == nullptr ||
+           curl_easy_setopt(curl_, CURLOPT_MIMEPOST, plan_.form) != CURLE_OK)) {
+        plan_.body = Body::kNone;
+      }
       (void)curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan_.name());
       (void)Apply();
       return code;
     }
+    plan.form = form;
   }
   plan_ = std::move(plan);
   return Apply();
@@ -147,6 +155,15 @@ CURLcode Request::ApplySeek() {
   options.Set(CURLOPT_SEEKDATA, puts ? this : seek_data_);
   options.Set(CURLOPT_SEEKFUNCTION, puts ? own : seek_);
   return options.code();
+}
+
+void Request::Rewind() {
+  read_ = 0;
+  // Up to 7.88 a redirect that ends an upload does so for later transfers, too.
+  if (plan_.puts_bytes() ||
+      (plan_.body == Body::kReader && plan_.method != "POST")) {
+    (void)curl_easy_setopt(curl_, CURLOPT_UPLOAD, 1L);
+  }
 }
 
 CURLcode Request::SetMethod(std::string method) {

@@ -27,8 +27,8 @@
 namespace curlshare {
 
 // Thread-compatible. Internal to Easy. Its address is given to libcurl, so it
-// stays where it is. A function that returns an error has changed nothing; of a
-// CURL* whose options were accepted before, want of memory is the only reason.
+// stays where it is. A function that returns an error has changed nothing, but
+// see Change.
 class Request {
  public:
   explicit Request(CURL* curl) : curl_(curl) {}
@@ -56,7 +56,7 @@ class Request {
   CURLcode SetCustomName(std::optional<std::string> name);
 
   // To be called before each transfer.
-  void Rewind() { read_ = 0; }
+  void Rewind();
 
  private:
   enum class Body : uint8_t { kNone, kBytes, kForm, kReader };
@@ -65,6 +65,7 @@ class Request {
     std::string method;  // empty: not set
     std::optional<std::string> custom_name;
     Body body = Body::kNone;
+    curl_mime* form = nullptr;  // null also of a copied one, which libcurl owns
     curl_read_callback reader = nullptr;
     void* reader_data = nullptr;
 
@@ -78,7 +79,9 @@ class Request {
 
   // `plan_` with another body, and without a method that has none.
   Plan PlanWith(Body body) const;
-  // Where the body becomes a form, or another one, `form` is it; else null.
+  // Where the body becomes a form, or another one, `form` is it; else null. The
+  // form that was there before is lost where libcurl refuses `form`, if it is a
+  // copy: then there is no body.
   CURLcode Change(Plan plan, curl_mime* form = nullptr);
   // Has libcurl do what the members say.
   CURLcode Apply();

@@ -458,5 +458,34 @@ TEST_F(RequestTest, DoesNotChangeInItsOwnTransfer) {
   }
 }
 
+// A form belongs to one handle at a time.
+TEST_F(RequestTableTest, AFormThatIsRefusedLeavesTheOneBefore) {
+  Easy easy = Easy::Create().value();
+  Easy other = Easy::Create().value();
+  curl_mime* const taken = NewForm(other);
+  ASSERT_OK(other.SetOption<CURLOPT_MIMEPOST>(taken));
+  for (const BodyKind body : {BodyKind::kForm, BodyKind::kBytes}) {
+    SetBody(easy, body);
+    EXPECT_FALSE(easy.SetOption<CURLOPT_MIMEPOST>(taken).ok());
+    Check(easy, "", body);
+  }
+}
+
+// A redirect that ended an upload has nothing to do with the next transfer.
+TEST_F(RequestTableTest, IsTheSameAfterARedirect) {
+  for (const BodyKind body : {BodyKind::kBytes, BodyKind::kReader}) {
+    for (const bool known : {true, false}) {
+      sizeof_text_known_ = known;
+      Easy easy = Easy::Create().value();
+      ASSERT_OK(easy.SetTimeout(absl::Seconds(60)));
+      ASSERT_OK(easy.SetFollowRedirects(3));
+      ASSERT_OK(easy.SetMethod("PUT"));
+      SetBody(easy, body);
+      EXPECT_EQ(Fetch(easy, "/redirect?to=/echo&code=303").method, "GET");
+      Check(easy, "PUT", body);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace curlshare

@@ -690,6 +690,82 @@ TEST_F(GatedShareCloseTest, CloseNowEndsAWaitForTheGate) {
   EXPECT_OK(waiting.Fetch(url("/")).status()) << "it has left";
 }
 
+// The callback that cancels leaves the gate right after: whoever was told that
+// its transfer was cancelled gets no further.
+TEST_F(GatedShareCloseTest, CancelEndsAWaitThatIsJustOver) {
+  for (int i = 0; i < 20; ++i) {
+    const auto share = NewGatedShare();
+    Easy outer = NewEasy(*share);
+    Easy waiting = NewEasy(*share);
+    ASSERT_OK(outer.SetUrl(url("/")));
+    std::thread transfer;
+    absl::Status status;
+    ASSERT_OK(outer.SetSink([&](absl::string_view) {
+      transfer =
+          std::thread([&] { status = waiting.Fetch(url("/")).status(); });
+      while (!waiting.Cancel()) std::this_thread::yield();
+      return absl::OkStatus();
+    }));
+    ASSERT_OK(outer.Perform());
+    transfer.join();
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kCancelled));
+  }
+}
+
+// A callback may set it while another thread asks for a transfer, and is
+// refused. ThreadSanitizer would tell.
+TEST_F(GatedShareCloseTest, ATimeoutMayBeSetWhileOthersAreRefused) {
+  const auto share = NewGatedShare();
+  Easy easy = NewEasy(*share);
+  ASSERT_OK(easy.SetUrl(url("/")));
+  ASSERT_OK(easy.SetSink([&](absl::string_view) {
+    std::thread other([&] {
+      for (int i = 0; i < 100; ++i) {
+        EXPECT_THAT(easy.Perform(),
+                    StatusIs(absl::StatusCode::kFailedPrecondition));
+      }
+    });
+    for (int i = 0; i < 100; ++i) {
+      EXPECT_OK(easy.SetTimeout(absl::Seconds(60 + i)));
+    }
+    other.join();
+    return absl::OkStatus();
+  }));
+  EXPECT_OK(easy.Perform());
+}
+
+// What the gate has taken of a timeout says nothing of the server: connections
+// to there stay, but the one that was used.
+TEST_F(GatedShareCloseTest, AShortenedTimeoutClosesItsOwnConnectionAlone) {
+  ShareOptions options;
+  options.concurrency = Concurrency::kGated;
+  const auto share = Share::Create(options).value();
+  Easy outer = NewEasy(*share);
+  Easy waiting = NewEasy(*share);
+  Easy third = NewEasy(*share);
+  std::thread transfer;
+  ASSERT_OK(outer.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(waiting.SetTimeout(absl::Milliseconds(600)));
+  ASSERT_OK(outer.SetSink([&](absl::string_view) {
+    // Besides its own.
+    EXPECT_OK(third.Fetch(url("/")).status());
+    absl::Notification begun;
+    transfer = std::thread([&] {
+      begun.Notify();
+      EXPECT_THAT(waiting.Fetch(url("/stall")).status(),
+                  StatusIs(absl::StatusCode::kDeadlineExceeded));
+    });
+    begun.WaitForNotification();
+    absl::SleepFor(absl::Milliseconds(300));
+    return absl::OkStatus();
+  }));
+  ASSERT_OK(outer.Perform());
+  transfer.join();
+  server_->ReleaseStalled();
+  EXPECT_EQ(server_->counts().connections, 2);
+  EXPECT_EQ(share->stats().connections.idle, 1u);
+}
+
 // The timeout counts from the call on, wherever the time goes.
 TEST_F(GatedShareCloseTest, ATimeoutEndsAWaitForTheGate) {
   const auto share = NewGatedShare();

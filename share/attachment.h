@@ -44,7 +44,8 @@
 //     that is not gated: before libcurl 8.18, to set it touches the shared jar
 //     without its lock. The file is written when the handle leaves those
 //     cookies, by Detach, a close, or Share::Disable, and the option is unset
-//     then; for cookies of its own after that, set it again.
+//     then; for cookies of its own after that, set it again. CURLOPT_COOKIEFILE
+//     NULL takes the handle out of the shared cookies, in silence: not there.
 //  8. CURLOPT_CONNECT_ONLY is for BeginTransfer and curl_easy_perform, as
 //     Perform() would close the connection. From libcurl 8.22 on, once
 //     curl_easy_send, curl_easy_recv or curl_ws_* has used that connection, the
@@ -53,8 +54,8 @@
 //  9. CURLOPT_DEBUGFUNCTION is called by the thread that transfers or uses the
 //     handle, sometimes under a share's lock: see CALLBACKS in share.h. Its
 //     data lives until CURLOPT_VERBOSE is off, or the handle has gone. No other
-//     thread calls it, but for a handle that cannot leave (rule 8): libcurl
-//     tells it so on the thread that closes.
+//     thread calls it, but the one that closes, for a handle that
+//     cannot leave (rule 8), or whose CURLOPT_COOKIEJAR cannot be written.
 // 10. CURLOPT_CLOSESOCKETFUNCTION and its data stay with each connection that
 //     the handle opens, and are called when that is closed. In a share of
 //     connections it may outlive the handle, and serve others, as may what

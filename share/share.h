@@ -216,9 +216,9 @@ class Share {
   // A handle takes the connections that it keeps along; idle ones are closed.
   //
   // Never blocks past `deadline` but for what is under way: detaching a handle,
-  // which does no I/O; and closing idle connections, where libcurl says goodbye
-  // to the server of an FTP connection and may wait for the answer.
-  // absl::InfinitePast() does not wait.
+  // which does no I/O but to write its CURLOPT_COOKIEJAR; and closing idle
+  // connections, where libcurl says goodbye to the server of an FTP connection
+  // and may wait for the answer. absl::InfinitePast() does not wait.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
   // As Close, and ends the transfers in flight: they return kCancelled. What
@@ -230,8 +230,9 @@ class Share {
   // none. Allowed while handles are attached: each moves over at the start of
   // its next transfer. libcurl cannot change a share in use, so that a change
   // means a fresh CURLSH: what was cached and learnt so far, cookies included,
-  // is forgotten. Connections stay, unless they are what is disabled. A call
-  // that changes nothing forgets nothing.
+  // is forgotten, for a handle's CURLOPT_COOKIEJAR as well: its file will hold
+  // the cookies since. Connections stay, unless they are what is disabled. A
+  // call that changes nothing forgets nothing.
   //
   // Errors as for Create; kFailedPrecondition where the share is closing or
   // closed, or in a callback under a share's lock.

@@ -24,7 +24,8 @@ struct Gate::Waiter : ListNode {
   absl::CondVar woken;
 };
 
-bool Gate::Enter(absl::Time deadline, const void* who) {
+bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled) {
+  bool was_cancelled = false;
   if (OwnedByThisThread()) {
     ++depth_;
     return true;
@@ -39,11 +40,13 @@ bool Gate::Enter(absl::Time deadline, const void* who) {
       while (held_ && !self.handed_over) {
         if (expired || self.cancelled) {
           self.Remove();
+          if (cancelled != nullptr) *cancelled = self.cancelled;
           return false;
         }
         expired = self.woken.WaitWithDeadline(&mu_, deadline);
       }
       self.Remove();
+      was_cancelled = self.cancelled;
       const absl::Duration waited = absl::FromChrono(Clock::now() - self.since);
       ++stats_.contended;
       stats_.total_wait += waited;
@@ -55,7 +58,11 @@ bool Gate::Enter(absl::Time deadline, const void* who) {
   owner_.store(ThisThreadToken(), std::memory_order_relaxed);
   depth_ = 1;
   ++GetThisThread().gates_held;
-  return true;
+  if (!was_cancelled) return true;
+  // The gate came free in the same moment. Out again, which wakes the next one.
+  Leave();
+  if (cancelled != nullptr) *cancelled = true;
+  return false;
 }
 
 void Gate::Leave() {

@@ -31,10 +31,11 @@ class Gate {
   Gate& operator=(const Gate&) = delete;
 
   // Makes the calling thread the owner, waiting until `deadline` for its turn:
-  // false if that passes, or if somebody calls CancelWaits(who) meanwhile.
-  // Nests.
+  // false if that passes, or if somebody calls CancelWaits(who) meanwhile,
+  // which of the two is told in `cancelled`. Nests.
   bool Enter(absl::Time deadline = absl::InfiniteFuture(),
-             const void* who = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
+             const void* who = nullptr, bool* cancelled = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the waits for `who`, not null; true if there was one.
   bool CancelWaits(const void* who) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter. REQUIRES: the calling thread is the owner.

@@ -91,6 +91,44 @@ TEST(Gate, GivesUpAtTheDeadline) {
   next.join();
 }
 
+// Also where the owner leaves right after it has cancelled: who was told that
+// its wait has ended does not get in.
+TEST(Gate, ACancelledWaitNeverGetsIn) {
+  constexpr int kTimes = 200;
+  const int who = 0;
+  for (int i = 0; i < kTimes; ++i) {
+    Gate gate;
+    ASSERT_TRUE(gate.Enter());
+    bool entered = false;
+    bool cancelled = false;
+    std::thread waiting([&] {
+      entered = gate.Enter(absl::InfiniteFuture(), &who, &cancelled);
+    });
+    std::thread next([&] {
+      EXPECT_TRUE(gate.Enter());
+      gate.Leave();
+    });
+    while (!gate.CancelWaits(&who)) std::this_thread::yield();
+    gate.Leave();
+    waiting.join();
+    next.join();
+    EXPECT_FALSE(entered);
+    EXPECT_TRUE(cancelled);
+  }
+}
+
+TEST(Gate, AWaitThatIsTooLongIsNotCancelled) {
+  Gate gate;
+  ASSERT_TRUE(gate.Enter());
+  std::thread([&] {
+    bool cancelled = false;
+    EXPECT_FALSE(
+        gate.Enter(absl::Now() + absl::Milliseconds(5), &gate, &cancelled));
+    EXPECT_FALSE(cancelled);
+  }).join();
+  gate.Leave();
+}
+
 // 64 threads that always want in, as transfers of one share do when all are
 // ready at once: none may be left behind. The longest and the median wait are
 // in the test's XML.

@@ -57,7 +57,6 @@ Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
                                       absl::Duration* waited) {
   RefPtr<ShareCore> gate;
   const absl::Time begin = absl::Now();
-  // Its owner's thread alone sets the timeout, and transfers.
   const absl::Time deadline = mode == Mode::kTransfer && timeout_ms() > 0
                                   ? begin + absl::Milliseconds(timeout_ms())
                                   : absl::InfiniteFuture();

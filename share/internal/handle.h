@@ -310,8 +310,9 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
       ABSL_LOCKS_EXCLUDED(mu_);
   // Whether the pool has to be asked: not where the one it keeps will do.
   bool NeedsOther(ConnectionPool& pool, OriginKey key) ABSL_LOCKS_EXCLUDED(mu_);
-  absl::Status RunOn(ConnectionPool* pool, OriginKey key)
-      ABSL_LOCKS_EXCLUDED(mu_);
+  // `shortened`: other waits have taken a part of its timeout.
+  absl::Status RunOn(ConnectionPool* pool, OriginKey key,
+                     bool shortened = false) ABSL_LOCKS_EXCLUDED(mu_);
   // Where it has waited, or may have to for others to the same host.
   ABSL_ATTRIBUTE_NOINLINE absl::Status RunInTurn(ConnectionPool* pool,
                                                  OriginKey key,
@@ -325,8 +326,9 @@ class Handle : public ConnectionKeeper, public ListNode, public RefCounted {
   ABSL_ATTRIBUTE_NOINLINE void ForgetFailedName(CURLcode code)
       ABSL_LOCKS_EXCLUDED(mu_);
   // What becomes of the multi handle after a transfer.
+  // `blames_host`: a timeout tells something of where it went.
   void KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
-                      bool alive) ABSL_LOCKS_EXCLUDED(mu_);
+                      bool alive, bool blames_host) ABSL_LOCKS_EXCLUDED(mu_);
   bool StartsWithHttp() const;
   bool MayLend() const ABSL_LOCKS_EXCLUDED(mu_);
   // Where it leaves the pool: what it keeps stays its own.

@@ -115,7 +115,9 @@ CURLcode Handle::SetShare(const ShareHandle* share) {
   // Writes CURLOPT_COOKIEJAR, if that is set: from here on the handle knows
   // nothing of these cookies. libcurl tells of no error.
   if (leaves_cookies) {
+    BeforeLettingGo();
     (void)curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "FLUSH");
+    AfterLettingGo();
   }
   const CURLcode code = curl_easy_setopt(
       curl_, CURLOPT_SHARE, share == nullptr ? nullptr : share->get());

@@ -307,20 +307,27 @@ absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
 
 absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
                                absl::Time begin) {
-  if (timeout_ms() <= 0) return RunOn(pool, key);
+  const long timeout = timeout_ms();
+  if (timeout <= 0) return RunOn(pool, key);
   const absl::Duration left =
-      absl::Milliseconds(timeout_ms()) - (absl::Now() - begin);
+      absl::Milliseconds(timeout) - (absl::Now() - begin);
+  if (left <= absl::ZeroDuration()) {
+    return WithEasyCode(
+        Error(absl::StatusCode::kDeadlineExceeded,
+              "the transfer's timeout passed before its turn came"),
+        CURLE_OPERATION_TIMEDOUT);
+  }
   const int64_t left_ms =
       absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
   // An option that was accepted before cannot fail.
-  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS,
-                         static_cast<long>(left_ms > 0 ? left_ms : 1));
-  absl::Status status = RunOn(pool, key);
+  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, static_cast<long>(left_ms));
+  absl::Status status = RunOn(pool, key, /*shortened=*/true);
   (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
   return status;
 }
 
-absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key) {
+absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
+                           bool shortened) {
   std::unique_ptr<MultiHandle> previous;
   absl::Status obtained = ObtainMulti(pool, key, previous);
   // To begin lets go of what was before, but for credentials.
@@ -362,7 +369,8 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key) {
     LeavePool();
     TakeMulti().reset();
   } else if (pool != nullptr) {
-    KeepOrGiveBack(*pool, key, result.code, result.connection_alive);
+    KeepOrGiveBack(*pool, key, result.code, result.connection_alive,
+                   /*blames_host=*/!shortened);
   }
   if (!result.status.ok()) return result.status;
   return TransferStatus(result.code);
@@ -427,7 +435,7 @@ bool Handle::MayLend() const {
 }
 
 void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
-                            bool alive) {
+                            bool alive, bool blames_host) {
   const bool counted = ConnectionReferences() == References::kCounted;
   const bool redirected = GetLong(curl_, CURLINFO_REDIRECT_COUNT) > 0;
   const long status = GetLong(curl_, CURLINFO_RESPONSE_CODE);
@@ -439,7 +447,7 @@ void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
   UpdateMayLend();
   if (ABSL_PREDICT_FALSE(CastsDoubt(code) && !cancelled())) {
     pool.Close(TakeMulti(), ConnectionPool::Reason::kFailed);
-    if (key != 0) pool.CloseIdleTo(key);
+    if (key != 0 && blames_host) pool.CloseIdleTo(key);
     return;
   }
   MultiHandle& multi = *HolderMulti();

@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/cookie_jar.h"
@@ -155,8 +154,9 @@ absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline) {
         "share's lock: to wait here for the gate of share #",
         id_, " could be to wait for each other");
   }
-  if (gate_.Enter(deadline, who)) return absl::OkStatus();
-  if (absl::Now() >= deadline) {
+  bool cancelled = false;
+  if (gate_.Enter(deadline, who, &cancelled)) return absl::OkStatus();
+  if (!cancelled) {
     return WithEasyCode(
         Error(absl::StatusCode::kDeadlineExceeded,
               "the transfer's timeout passed while it waited for the gate of "
