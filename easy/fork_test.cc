@@ -264,6 +264,10 @@ TEST_P(ForkTest, AShareIsRefusedAndTheParentGoesOn) {
     CHECK_THAT(IsRefused(share_->CloseNow()));
     CHECK_THAT(IsRefused(share_->Enable({})));
     CHECK_THAT(IsRefused(share_->Disable(LockData::kDns)));
+    CHECK_THAT(IsRefused(share_->ExportCookies().status()));
+    CHECK_THAT(IsRefused(share_->ImportCookies("")));
+    CHECK_THAT(IsRefused(share_->ExportTlsSessions().status()));
+    CHECK_THAT(IsRefused(share_->ImportTlsSessions("")));
     CHECK_THAT(share_->CloseIdleConnections() == 0);
     Easy own = NewEasy(nullptr);
     CHECK_THAT(IsRefused(own.Attach(*share_)));

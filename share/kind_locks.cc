@@ -50,7 +50,13 @@ void KindLocks::Lock(CURL* /*handle*/, curl_lock_data kind,
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
-  if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) WaitFor(*slot);
+  if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) {
+    if (slot->mu.HeldByThisThread() && slot->held > 0) {
+      ++slot->held;
+      return;
+    }
+    WaitFor(*slot);
+  }
   ++GetThisThread().kind_locks_held;
   Add<uint64_t>(slot->taken, 1);
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
@@ -63,8 +69,13 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
-  if (ABSL_PREDICT_FALSE(!slot->mu.HeldByThisThread())) {
+  // Of a Hold, libcurl can unlock only what it has locked meanwhile.
+  if (ABSL_PREDICT_FALSE(!slot->mu.HeldByThisThread() || slot->held == 1)) {
     self->dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
+    return;
+  }
+  if (ABSL_PREDICT_FALSE(slot->held > 1)) {
+    --slot->held;
     return;
   }
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
@@ -72,6 +83,17 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
   }
   --GetThisThread().kind_locks_held;
   slot->mu.Unlock();
+}
+
+KindLocks::Hold::Hold(KindLocks* locks, curl_lock_data kind) noexcept
+    : locks_(locks), kind_(kind) {
+  Lock(nullptr, kind, CURL_LOCK_ACCESS_SINGLE, locks);
+  locks->Find(kind)->held = 1;
+}
+
+KindLocks::Hold::~Hold() {
+  locks_->Find(kind_)->held = 0;
+  Unlock(nullptr, kind_, locks_);
 }
 
 void KindLocks::WaitFor(Slot& slot) noexcept {

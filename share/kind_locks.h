@@ -95,6 +95,24 @@ class KindLocks {
   static void Unlock(CURL* handle, curl_lock_data kind,
                      void* locks) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
+  // Holds the lock of a kind for as long as it lives; what libcurl locks and
+  // unlocks of that kind on this thread meanwhile is a part of that. For calls
+  // of libcurl that look at what the lock guards before they take it. Nothing
+  // of the user's may run meanwhile, and no Hold of the same kind may be made.
+  class Hold {
+   public:
+    // REQUIRES: `kind` is one that LockData names.
+    Hold(KindLocks* locks,
+         curl_lock_data kind) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS;
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+    ~Hold() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+
+   private:
+    KindLocks* const locks_;
+    const curl_lock_data kind_;
+  };
+
   // A snapshot; zeroes for a kind without a slot. Figures of one kind that is
   // being locked meanwhile may be one lock apart from each other.
   KindLockStats stats(curl_lock_data kind) const;
@@ -126,6 +144,8 @@ class KindLocks {
     std::atomic<uint64_t> contended{0};
     std::atomic<int64_t> total_wait_ns{0};
     std::atomic<int64_t> longest_wait_ns{0};
+    // Under `mu`: 0 without a Hold, else 1 and what libcurl has locked in it.
+    int held = 0;
   };
   static_assert(sizeof(Slot) == ABSL_CACHELINE_SIZE,
                 "neighbouring kinds must not share a cache line");

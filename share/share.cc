@@ -6,15 +6,19 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/ref_counted.h"
+#include "curlshare/share/internal/saved_cookies.h"
+#include "curlshare/share/internal/saved_tls_sessions.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
@@ -169,6 +173,69 @@ absl::Status Share::Flush(LockDataSet kinds) {
   absl::Status status = core_->Flush(kinds);
   internal::Handle::ReleaseDeferred();
   return status;
+}
+
+absl::StatusOr<std::string> Share::ExportCookies() const {
+  return NoThrow("Share::ExportCookies", [&]() -> absl::StatusOr<std::string> {
+    std::vector<std::string> cookies;
+    absl::Status status =
+        core_->Visit(LockData::kCookie, [&](CURLSH* share) -> absl::Status {
+          absl::StatusOr<std::vector<std::string>> read =
+              internal::ReadCookies(share);
+          if (read.ok()) cookies = *std::move(read);
+          return read.status();
+        });
+    if (!status.ok()) return status;
+    return internal::FormatCookies(cookies);
+  });
+}
+
+absl::Status Share::ImportCookies(absl::string_view lines) {
+  return NoThrow("Share::ImportCookies", [&]() -> absl::Status {
+    if (absl::Status status = core_->CheckVisit(LockData::kCookie);
+        !status.ok()) {
+      return status;
+    }
+    const absl::StatusOr<std::vector<std::string>> cookies =
+        internal::ParseCookies(lines);
+    if (!cookies.ok()) return cookies.status();
+    return core_->Visit(LockData::kCookie, [&](CURLSH* share) {
+      return internal::AddCookies(share, *cookies);
+    });
+  });
+}
+
+absl::StatusOr<std::string> Share::ExportTlsSessions() const {
+  return NoThrow(
+      "Share::ExportTlsSessions", [&]() -> absl::StatusOr<std::string> {
+        absl::Status status = core_->CheckVisit(LockData::kSslSession);
+        if (status.ok()) status = internal::CanSaveTlsSessions();
+        if (!status.ok()) return status;
+        std::vector<internal::TlsSession> sessions;
+        status = core_->Visit(
+            LockData::kSslSession, [&](CURLSH* share) -> absl::Status {
+              absl::StatusOr<std::vector<internal::TlsSession>> read =
+                  internal::ReadTlsSessions(share, &core_->locks());
+              if (read.ok()) sessions = *std::move(read);
+              return read.status();
+            });
+        if (!status.ok()) return status;
+        return internal::FormatTlsSessions(sessions);
+      });
+}
+
+absl::Status Share::ImportTlsSessions(absl::string_view sessions) {
+  return NoThrow("Share::ImportTlsSessions", [&]() -> absl::Status {
+    absl::Status status = core_->CheckVisit(LockData::kSslSession);
+    if (status.ok()) status = internal::CanSaveTlsSessions();
+    if (!status.ok()) return status;
+    const absl::StatusOr<std::vector<internal::TlsSession>> parsed =
+        internal::ParseTlsSessions(sessions);
+    if (!parsed.ok()) return parsed.status();
+    return core_->Visit(LockData::kSslSession, [&](CURLSH* share) {
+      return internal::AddTlsSessions(share, &core_->locks(), *parsed);
+    });
+  });
 }
 
 ShareStats Share::stats() const {

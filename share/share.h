@@ -17,6 +17,8 @@
 //   Enable, Disable             changes what is shared
 //   Flush                       forgets what the share knows, kind by kind
 //   CloseIdleConnections        for a timer, or when the network has changed
+//   ExportCookies, ImportCookies, ExportTlsSessions, ImportTlsSessions
+//                               across a restart of the process
 //   lock_data, attached, closed, options, stats
 //
 // STATES of a share, and what each call does there:
@@ -26,7 +28,9 @@
 //   Attach       | attaches                | FailedPrecondition  | FailedPr.
 //   Enable,      | changes, forgets        | FailedPrecondition  | FailedPr.
 //    Disable,    |                         |                     |
-//    Flush       |                         |                     |
+//    Flush,      |                         |                     |
+//    Export...,  | reads                   | FailedPrecondition  | FailedPr.
+//    Import...   | adds                    | FailedPrecondition  | FailedPr.
 //   Close        | closing, then closed or | waits again         | Ok
 //                | DeadlineExceeded        |                     |
 //   transfers    | use the share           | those in flight end | run without
@@ -47,7 +51,7 @@
 // scope of this thread); and, in a callback that libcurl runs while it holds a
 // share's lock (CURLOPT_DEBUGFUNCTION, CURLOPT_CLOSESOCKETFUNCTION),
 // everything that takes such a lock: Attach, Close, CloseNow, Enable, Disable,
-// Flush.
+// Flush, and the exports and imports.
 //
 // Source: https://curl.se/libcurl/c/libcurl-share.html
 #ifndef CURLSHARE_SHARE_SHARE_H_
@@ -67,6 +71,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/connection_options.h"
@@ -269,6 +274,54 @@ class Share {
   //   under a share's lock, or inside the gate of another share;
   // kResourceExhausted when out of memory: some kinds may be forgotten.
   absl::Status Flush(LockDataSet kinds);
+
+  // What the share knows, for a later process that does the same work: strings
+  // to keep in a file, or wherever it may be. They are secrets: whoever has
+  // them can act as the clients of this share did. Safe for concurrent use,
+  // also with transfers, changes and closes, as every method is; none waits for
+  // a transfer, but each for the gate, if there is one.
+  //
+  // All four are kFailedPrecondition where the share is closing or closed, or
+  // does not share cookies or TLS sessions (Enable them), or in a callback
+  // under a share's lock or inside the gate of another share;
+  // kResourceExhausted when out of memory: an import may then have added a
+  // part.
+  //
+  // An import adds to what is there, and replaces what it has another value
+  // for. kInvalidArgument, with the number of the line and nothing added, where
+  // a line is not as an export of this library, and for cookies libcurl, writes
+  // it. The message does not quote the line.
+  //
+  // Cookies: a line each, in Netscape's format, which libcurl and others read
+  // and write, those that end with the session included. One that has expired
+  // is left out. Refused is also what libcurl takes, and gives to the wrong
+  // hosts or to none:
+  //  - "Set-Cookie:" lines: without a Domain, libcurl sends them everywhere;
+  //  - control bytes, in whatever field;
+  //  - a cookie for all hosts of a public suffix ("co.uk"). Where libcurl has
+  //    no Public Suffix List: of a name without a dot;
+  //  - what breaks the rules of the prefixes __Host- and __Secure-.
+  // An export has none of these. A cookie that a public suffix has set for
+  // itself, with its own name as Domain, is exported for that host alone.
+  //
+  // Source: https://curl.se/libcurl/c/CURLINFO_COOKIELIST.html,
+  //         https://curl.se/libcurl/c/CURLOPT_COOKIELIST.html
+  absl::StatusOr<std::string> ExportCookies() const;
+  absl::Status ImportCookies(absl::string_view lines);
+
+  // TLS sessions, so that the first connections of the next process resume:
+  // opaque, for this library alone, and best for the same libcurl and TLS
+  // library. kUnimplemented where libcurl cannot: it can from 8.12 on, where
+  // built with --enable-ssls-export (USE_SSLS_EXPORT).
+  //
+  // libcurl exports no session with a client certificate, drops what has
+  // expired, and keeps those of 25 peers at most: more push each other out. An
+  // empty string imports nothing.
+  //
+  // Source: https://curl.se/libcurl/c/curl_easy_ssls_export.html,
+  //         https://curl.se/libcurl/c/curl_easy_ssls_import.html
+  absl::StatusOr<std::string> ExportTlsSessions() const;
+  absl::Status ImportTlsSessions(absl::string_view sessions);
 
   // What is shared; nothing once closed.
   LockDataSet lock_data() const { return core_->kinds(); }

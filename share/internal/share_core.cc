@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/base/optimization.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -82,6 +83,71 @@ absl::Status ShareCore::CheckOpen() const {
                " is closed");
 }
 
+absl::Status ShareCore::CheckShares(LockData kind) const {
+  if (absl::Status status = CheckOpen(); !status.ok()) return status;
+  if (current_->kinds().Contains(kind)) return absl::OkStatus();
+  return Error(absl::StatusCode::kFailedPrecondition, "share #", id_,
+               " does not share ", LockDataName(kind),
+               ": name it in ShareOptions::lock_data, or Enable it");
+}
+
+absl::Status ShareCore::CheckVisit(LockData kind) const {
+  if (absl::Status status = CheckProcess(); !status.ok()) return status;
+  if (KindLocks::ThisThreadHoldsAny()) {
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "this callback runs while libcurl holds a share's lock: from "
+                 "here nothing can be read from share #",
+                 id_, ", nor put into it");
+  }
+  absl::MutexLock lock(&mu_);
+  return CheckShares(kind);
+}
+
+absl::Status ShareCore::Visit(LockData kind,
+                              absl::FunctionRef<absl::Status(CURLSH*)> use) {
+  absl::Status status;
+  bool try_again = true;
+  while (try_again) {
+    status = CheckVisit(kind);
+    if (!status.ok()) return status;
+    const bool in_gate = gated();
+    if (in_gate) {
+      status = EnterGate();
+      if (!status.ok()) return status;
+    }
+    status = VisitInGate(kind, use, in_gate, &try_again);
+    if (in_gate) LeaveGate();
+  }
+  Handle::ReleaseDeferred();
+  return status;
+}
+
+absl::Status ShareCore::VisitInGate(
+    LockData kind, absl::FunctionRef<absl::Status(CURLSH*)> use, bool in_gate,
+    bool* try_again) {
+  std::shared_ptr<const ShareHandle> generation;
+  {
+    absl::MutexLock lock(&mu_);
+    // It may have closed, or changed its kinds, while this waited for the gate.
+    absl::Status status = CheckShares(kind);
+    *try_again = status.ok() && current_->gated() && !in_gate;
+    if (!status.ok() || *try_again) return status;
+    generation = current_;
+    ++visits_;
+  }
+  absl::Status status = use(generation->get());
+  // Before the last one out frees it, and with no mutex held.
+  generation.reset();
+  std::shared_ptr<const ShareHandle> last;
+  {
+    absl::MutexLock lock(&mu_);
+    --visits_;
+    last = TakeIfDone();
+  }
+  if (last != nullptr) Finish(std::move(last));
+  return status;
+}
+
 absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
   absl::MutexLock lock(&mu_);
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
@@ -116,23 +182,6 @@ uint64_t ShareCore::closes() const {
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
   return Generation{current_, epoch()};
-}
-
-std::shared_ptr<const ShareHandle> ShareCore::BeginVisit() {
-  absl::MutexLock lock(&mu_);
-  if (current_ != nullptr) ++visits_;
-  return current_;
-}
-
-void ShareCore::EndVisit(std::shared_ptr<const ShareHandle> share) {
-  share.reset();
-  std::shared_ptr<const ShareHandle> last;
-  {
-    absl::MutexLock lock(&mu_);
-    --visits_;
-    last = TakeIfDone();
-  }
-  if (last != nullptr) Finish(std::move(last));
 }
 
 bool ShareCore::gated() const {
@@ -320,7 +369,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
                  " is closing, but ", stuck, Handles(stuck), kStuck,
                  "; the last one out frees the share");
   }
-  const size_t busy = attached_ - stuck;
+  const size_t busy = attached_ - stuck + visits_;
   if (stuck > 0) {
     return Error(absl::StatusCode::kDeadlineExceeded, "share #", id_,
                  " is closing: ", busy, Handles(busy),
@@ -441,28 +490,26 @@ absl::Status ShareCore::Flush(LockDataSet kinds) {
 }
 
 absl::Status ShareCore::FlushInPlace(LockDataSet kinds) {
-  const bool gated = may_be_gated();
-  if (gated) {
-    if (absl::Status status = EnterGate(); !status.ok()) return status;
-  }
-  bool done = true;
-  if (kinds.Contains(LockData::kConnect)) pool_.Flush();
-  if (std::shared_ptr<const ShareHandle> share = BeginVisit();
-      share != nullptr) {
-    const LockDataSet shared = share->kinds();
-    if (kinds.Contains(LockData::kDns) && shared.Contains(LockData::kDns)) {
-      done = ForgetAllNames(share->get()) && done;
+  if (kinds.Contains(LockData::kConnect)) {
+    // Those that the handles of a gated generation keep are closed inside.
+    const bool in_gate = may_be_gated();
+    if (in_gate) {
+      if (absl::Status status = EnterGate(); !status.ok()) return status;
     }
-    if (kinds.Contains(LockData::kCookie) &&
-        shared.Contains(LockData::kCookie)) {
-      done = ForgetCookies(share->get()) && done;
-    }
-    EndVisit(std::move(share));
+    pool_.Flush();
+    if (in_gate) LeaveGate();
   }
-  if (gated) LeaveGate();
-  if (done) return absl::OkStatus();
-  return Error(absl::StatusCode::kResourceExhausted, "share #", id_,
-               ": no memory to flush ", kinds);
+  const auto forget = [&](LockData kind, bool (*forget_in)(CURLSH*)) {
+    if (!kinds.Contains(kind)) return absl::OkStatus();
+    return Visit(kind, [&](CURLSH* share) {
+      if (forget_in(share)) return absl::OkStatus();
+      return Error(absl::StatusCode::kResourceExhausted, "share #", id_,
+                   ": no memory to flush ", LockDataName(kind));
+    });
+  };
+  absl::Status status = forget(LockData::kDns, &ForgetAllNames);
+  if (status.ok()) status = forget(LockData::kCookie, &ForgetCookies);
+  return status;
 }
 
 LockDataSet ShareCore::kinds() const {

@@ -29,6 +29,7 @@
 
 #include "absl/base/optimization.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
@@ -124,19 +125,24 @@ class ShareCore final : public RefCounted {
   // as a transfer on a handle in `share` would be.
   void ForgetFailedName(CURLSH* share, const std::string& host, int port);
 
-  // For a handle of the share's own that is in the newest CURLSH for a moment:
-  // the share does not finish meanwhile. Null where it has, or is about to.
-  std::shared_ptr<const ShareHandle> BeginVisit() ABSL_LOCKS_EXCLUDED(mu_);
-  // REQUIRES: no handle of the caller's is in `share` any more.
-  void EndVisit(std::shared_ptr<const ShareHandle> share)
-      ABSL_LOCKS_EXCLUDED(mu_);
-
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
   const ConnectionPool& pool() const { return pool_; }
   // See Share.
   size_t CloseIdleConnections(absl::Duration older_than)
       ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Runs `use` with the newest CURLSH, which shares `kind`, for what a handle
+  // of the share's own has to do there, inside the gate where there is one. A
+  // close waits for it. `use` must not wait for anything but libcurl, and calls
+  // nothing of the user's. kFailedPrecondition, `use` not run: the share is the
+  // parent's, closing or closed, or does not share `kind`; the thread is under
+  // a kind lock, or inside the gate of another share.
+  absl::Status Visit(LockData kind,
+                     absl::FunctionRef<absl::Status(CURLSH*)> use)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  // What Visit would refuse just now; without waiting for the gate.
+  absl::Status CheckVisit(LockData kind) const ABSL_LOCKS_EXCLUDED(mu_);
 
   // The gate. Enter nests; it is kFailedPrecondition where the thread is inside
   // another share's gate or under a kind lock, since two threads could then
@@ -177,6 +183,7 @@ class ShareCore final : public RefCounted {
 
   uint64_t id() const { return id_; }
   const KindLocks& locks() const { return *locks_; }
+  KindLocks& locks() { return *locks_; }
   // "share #3"
   std::string name() const;
 
@@ -186,6 +193,12 @@ class ShareCore final : public RefCounted {
 
   enum class State { kOpen, kClosing, kClosed };
 
+  absl::Status CheckShares(LockData kind) const ABSL_SHARED_LOCKS_REQUIRED(mu_);
+  // `*try_again`: it has become gated since the caller looked.
+  absl::Status VisitInGate(LockData kind,
+                           absl::FunctionRef<absl::Status(CURLSH*)> use,
+                           bool in_gate, bool* try_again)
+      ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status CheckOpen() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // Whether the kinds may be changed, or flushed, by this thread.
   absl::Status CheckMayChange() const;

@@ -1,0 +1,50 @@
+#include "curlshare/share/internal/public_suffix.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "curlshare/share/libcurl_info.h"
+#include "curlshare/testing/status_matchers.h"
+#include "gtest/gtest.h"
+
+namespace curlshare::internal {
+namespace {
+
+using ::curlshare::testing::IsOkAndHolds;
+
+class PublicSuffixesTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_OK(InitLibcurl()); }
+  PublicSuffixes suffixes_;
+};
+
+TEST_F(PublicSuffixesTest, MayNotHaveCookies) {
+  for (const char* domain : {"com", "uk", "co.uk", "CO.UK", "co.uk.",
+                             "github.io", "ck", "intranet", "localhost"}) {
+    EXPECT_THAT(suffixes_.MayHaveCookies(domain), IsOkAndHolds(false))
+        << domain;
+  }
+}
+
+TEST_F(PublicSuffixesTest, AreToldFromDomainsBelowThem) {
+  for (const char* domain : {"example.com", "a.b.example.co.uk", "me.github.io",
+                             "www.ck", "Example.COM", "xn--bcher-kva.test"}) {
+    EXPECT_THAT(suffixes_.MayHaveCookies(domain), IsOkAndHolds(true)) << domain;
+    // Remembered.
+    EXPECT_THAT(suffixes_.MayHaveCookies(domain), IsOkAndHolds(true)) << domain;
+  }
+}
+
+TEST_F(PublicSuffixesTest, WhatIsNoNameMayNotHaveCookies) {
+  const std::string longest = absl::StrCat(std::string(300, 'x'), ".test");
+  for (const std::string& domain :
+       {std::string(), std::string("."), std::string("::1"),
+        std::string("a b.test"), std::string("me.test;x"),
+        std::string("me.test/x"), longest}) {
+    EXPECT_THAT(suffixes_.MayHaveCookies(domain), IsOkAndHolds(false))
+        << domain;
+  }
+}
+
+}  // namespace
+}  // namespace curlshare::internal

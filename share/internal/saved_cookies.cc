@@ -1,0 +1,304 @@
+#include "curlshare/share/internal/saved_cookies.h"
+
+#include <curl/curl.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/public_suffix.h"
+
+namespace curlshare::internal {
+namespace {
+
+constexpr absl::string_view kHttpOnly = "#HttpOnly_";
+
+using CurlPtr = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
+
+struct Cookie {
+  bool http_only = false;
+  absl::string_view domain;  // without the dot in front
+  bool subdomains = false;
+  absl::string_view path;
+  bool secure = false;
+  int64_t expires = 0;  // 0: with the session
+  absl::string_view name;
+  absl::string_view value;
+
+  bool Expired() const { return expires != 0 && expires < std::time(nullptr); }
+  std::string Line() const {
+    return absl::StrCat(http_only ? kHttpOnly : "", subdomains ? "." : "",
+                        domain, "\t", subdomains ? "TRUE" : "FALSE", "\t", path,
+                        "\t", secure ? "TRUE" : "FALSE", "\t", expires, "\t",
+                        name, "\t", value);
+  }
+  // Whether the two are the same to who sends them. libcurl may limit how long
+  // a cookie lives.
+  bool SentAs(const Cookie& other) const {
+    return http_only == other.http_only && domain == other.domain &&
+           subdomains == other.subdomains && path == other.path &&
+           secure == other.secure && name == other.name && value == other.value;
+  }
+};
+
+// The path as libcurl compares it (RFC 6265, 5.1.4); versions differ in whether
+// they write that, or what the server said.
+absl::string_view PathThatCounts(absl::string_view path) {
+  if (absl::ConsumePrefix(&path, "\"")) absl::ConsumeSuffix(&path, "\"");
+  if (path.empty() || path.front() != '/') return "/";
+  if (path.size() > 1) absl::ConsumeSuffix(&path, "/");
+  return path;
+}
+
+bool IsFlag(absl::string_view text) {
+  return text == "TRUE" || text == "FALSE";
+}
+
+// What `line` holds, which refers to it; or in `*wrong` why it holds no cookie.
+std::optional<Cookie> Read(absl::string_view line, const char** wrong) {
+  const auto no = [&](const char* why) {
+    *wrong = why;
+    return std::nullopt;
+  };
+  if (absl::StartsWithIgnoreCase(line, "Set-Cookie:")) {
+    return no(
+        "is a header: without a Domain libcurl would send its cookie to every "
+        "host");
+  }
+  if (std::any_of(line.begin(), line.end(), [](unsigned char c) {
+        return (c < ' ' && c != '\t') || c == 0x7f;
+      })) {
+    return no("has a control byte in it");
+  }
+  Cookie cookie;
+  cookie.http_only = absl::ConsumePrefix(&line, kHttpOnly);
+  const std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
+  if (fields.size() != 7) {
+    return no("has not seven fields with a tab between them");
+  }
+  cookie.domain = absl::StripPrefix(fields[0], ".");
+  if (cookie.domain.empty() || cookie.domain.front() == '.' ||
+      absl::StrContains(cookie.domain, ' ')) {
+    return no("has no domain");
+  }
+  if (!IsFlag(fields[1]) || !IsFlag(fields[3])) {
+    return no("has something else than TRUE or FALSE for a flag");
+  }
+  cookie.subdomains = fields[1] == "TRUE";
+  cookie.secure = fields[3] == "TRUE";
+  cookie.path = fields[2];
+  if (!absl::StartsWith(cookie.path, "/")) {
+    return no("has a path that does not begin with /");
+  }
+  if (fields[4].empty() ||
+      fields[4].find_first_not_of("0123456789") != fields[4].npos ||
+      !absl::SimpleAtoi(fields[4], &cookie.expires)) {
+    return no("has an expiry that is no number of seconds");
+  }
+  cookie.name = fields[5];
+  cookie.value = fields[6];
+  if (cookie.name.empty()) return no("has no name");
+  return cookie;
+}
+
+// The lines of the jar that `curl` uses. libcurl has no way to say that there
+// is no memory for them.
+std::vector<std::string> ReadJar(CURL* curl) {
+  curl_slist* first = nullptr;
+  (void)curl_easy_getinfo(curl, CURLINFO_COOKIELIST, &first);
+  const std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> list(
+      first, &curl_slist_free_all);
+  std::vector<std::string> lines;
+  for (const curl_slist* node = first; node != nullptr; node = node->next) {
+    lines.emplace_back(node->data);
+  }
+  return lines;
+}
+
+// What libcurl makes of a line.
+class Trial {
+ public:
+  absl::Status Begin() {
+    if (curl_ == nullptr) {
+      return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
+    }
+    return absl::OkStatus();
+  }
+
+  // kInvalidArgument where it is not `cookie`.
+  absl::Status Check(const Cookie& cookie, const std::string& line) {
+    absl::StatusOr<std::vector<std::string>> jar = Give(line);
+    if (!jar.ok()) return jar.status();
+    const char* wrong = nullptr;
+    if (jar->size() == 1) {
+      std::optional<Cookie> taken = Read(jar->front(), &wrong);
+      Cookie wanted = cookie;
+      wanted.path = PathThatCounts(wanted.path);
+      if (taken.has_value()) taken->path = PathThatCounts(taken->path);
+      if (taken.has_value() && taken->SentAs(wanted)) {
+        return absl::OkStatus();
+      }
+    }
+    if (cookie.Expired()) return absl::OkStatus();
+    // Before 8.21 libcurl does not say that it has no memory.
+    jar = Give("a.test\tFALSE\t/\tFALSE\t0\ta\tb");
+    if (!jar.ok()) return jar.status();
+    if (jar->empty()) {
+      return Error(absl::StatusCode::kResourceExhausted,
+                   "no memory for a cookie");
+    }
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "is not what libcurl takes it for (a name with __Host- or "
+                 "__Secure- in front has rules)");
+  }
+
+  // kInvalidArgument where others than the hosts of an owner would get it.
+  absl::Status CheckDomain(const Cookie& cookie) {
+    if (!cookie.subdomains) return absl::OkStatus();
+    const absl::StatusOr<bool> may = suffixes_.MayHaveCookies(cookie.domain);
+    if (!may.ok()) return may.status();
+    if (*may) return absl::OkStatus();
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "is for all hosts of a public suffix, or of what is no name");
+  }
+
+ private:
+  // What is in the jar when only `line` was put in.
+  absl::StatusOr<std::vector<std::string>> Give(const std::string& line) {
+    CURLcode code = curl_easy_setopt(curl_.get(), CURLOPT_COOKIELIST, "ALL");
+    if (code == CURLE_OK) {
+      code = curl_easy_setopt(curl_.get(), CURLOPT_COOKIELIST, line.c_str());
+    }
+    if (code == CURLE_OUT_OF_MEMORY) {
+      return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIELIST)");
+    }
+    // Otherwise it is too long.
+    if (code != CURLE_OK) return std::vector<std::string>();
+    return ReadJar(curl_.get());
+  }
+
+  const CurlPtr curl_{curl_easy_init(), &curl_easy_cleanup};
+  PublicSuffixes suffixes_;
+};
+
+// Calls `use` with a handle in `share`.
+template <typename Use>
+absl::Status WithHandle(CURLSH* share, Use use) {
+  const CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
+  if (curl == nullptr) {
+    return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
+  }
+  // With the share, the handle has the jar; the cookie engine, which transfers
+  // need, it does not.
+  CURLcode code = curl_easy_setopt(curl.get(), CURLOPT_SHARE, share);
+  if (code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
+  }
+  absl::Status status = use(curl.get());
+  // What has just come in can leave.
+  (void)curl_easy_setopt(curl.get(), CURLOPT_SHARE, nullptr);
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::string>> ParseCookies(absl::string_view text) {
+  Trial trial;
+  if (absl::Status status = trial.Begin(); !status.ok()) return status;
+  std::vector<std::string> cookies;
+  size_t number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n')) {
+    ++number;
+    absl::ConsumeSuffix(&line, "\r");
+    const bool comment =
+        absl::StartsWith(line, "#") && !absl::StartsWith(line, kHttpOnly);
+    if (line.empty() || comment) continue;
+    const auto in_line = [&](absl::string_view what) {
+      return Error(absl::StatusCode::kInvalidArgument, "cookies: line ", number,
+                   " ", what);
+    };
+    const char* wrong = nullptr;
+    const std::optional<Cookie> cookie = Read(line, &wrong);
+    if (!cookie.has_value()) return in_line(wrong);
+    std::string as_written = cookie->Line();
+    absl::Status status = trial.CheckDomain(*cookie);
+    if (status.ok()) status = trial.Check(*cookie, as_written);
+    if (absl::IsInvalidArgument(status)) return in_line(status.message());
+    if (!status.ok()) return status;
+    if (!cookie->Expired()) cookies.push_back(std::move(as_written));
+  }
+  return cookies;
+}
+
+absl::StatusOr<std::vector<std::string>> ReadCookies(CURLSH* share) {
+  std::vector<std::string> cookies;
+  absl::Status status = WithHandle(share, [&](CURL* curl) {
+    return NoThrow("ReadCookies", [&] {
+      cookies = ReadJar(curl);
+      return absl::OkStatus();
+    });
+  });
+  if (!status.ok()) return status;
+  return cookies;
+}
+
+absl::StatusOr<std::string> FormatCookies(
+    const std::vector<std::string>& cookies) {
+  Trial trial;
+  if (absl::Status status = trial.Begin(); !status.ok()) return status;
+  std::string text = "# Netscape HTTP Cookie File\n";
+  for (const std::string& line : cookies) {
+    std::vector<std::string> fields = absl::StrSplit(line, '\t');
+    if (fields.size() == 7) fields[2] = PathThatCounts(fields[2]);
+    const std::string mended = absl::StrJoin(fields, "\t");
+    const char* wrong = nullptr;
+    std::optional<Cookie> cookie = Read(mended, &wrong);
+    if (!cookie.has_value()) continue;
+    absl::Status status = trial.CheckDomain(*cookie);
+    // A public suffix may have cookies of its own. To libcurl one with a Domain
+    // is for all below it as well; to RFC 6265 (5.3, step 5) it is not.
+    if (absl::IsInvalidArgument(status)) {
+      cookie->subdomains = false;
+      status = absl::OkStatus();
+    }
+    const std::string as_written = cookie->Line();
+    if (status.ok()) status = trial.Check(*cookie, as_written);
+    if (absl::IsInvalidArgument(status)) continue;
+    if (!status.ok()) return status;
+    absl::StrAppend(&text, as_written, "\n");
+  }
+  return text;
+}
+
+absl::Status AddCookies(CURLSH* share,
+                        const std::vector<std::string>& cookies) {
+  return WithHandle(share, [&](CURL* curl) {
+    for (const std::string& cookie : cookies) {
+      const CURLcode code =
+          curl_easy_setopt(curl, CURLOPT_COOKIELIST, cookie.c_str());
+      if (code != CURLE_OK) {
+        return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIELIST)");
+      }
+    }
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace curlshare::internal
