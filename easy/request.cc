@@ -2,10 +2,8 @@
 
 #include <curl/curl.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <cstdio>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
@@ -226,8 +224,7 @@ size_t Request::Read(char* to, size_t size, size_t count,
                      void* request) noexcept {
   auto* const self = static_cast<Request*>(request);
   if (self->plan_.body != Body::kBytes) return 0;
-  const size_t n = std::min(size * count, self->bytes_.size() - self->read_);
-  std::memcpy(to, self->bytes_.data() + self->read_, n);
+  const size_t n = self->bytes_.copy(to, size * count, self->read_);
   self->read_ += n;
   return n;
 }

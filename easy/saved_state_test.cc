@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
@@ -26,6 +27,7 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
+#include "curlshare/share/share_handle.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
 #include "curlshare/testing/temp_file.h"
@@ -347,7 +349,7 @@ TEST_F(SavedStateTest, WorksFromACallback) {
 
 // ---- In a share in use
 
-// For ThreadSanitizer: exports, imports, transfers, changes and a close.
+// For ThreadSanitizer: exports, imports, transfers and changes.
 void UseAtOnce(Concurrency concurrency) {
   const auto server = NewServer(/*tls=*/true);
   std::string sessions;
@@ -397,21 +399,44 @@ void UseAtOnce(Concurrency concurrency) {
     --running;
   });
   EXPECT_EQ(share->stats().dropped_unlocks, 0u);
-  // A close comes in between.
-  RunThreads(3, [&](int thread) {
-    if (thread == 0) {
-      absl::SleepFor(absl::Milliseconds(3));
-      EXPECT_OK(share->Close(absl::Now() + absl::Seconds(20)));
-      EXPECT_TRUE(share->closed());
-      return;
+}
+
+// With kOk it has freed the CURLSH, also where an export was reading it.
+TEST_F(SavedStateTest, ACloseWaitsForWhatIsUnderWay) {
+  for (int round = 0; round < 50; ++round) {
+    const int64_t live_before = ShareHandle::live_count();
+    const auto share = NewShare(LockData::kCookie);
+    std::string many;
+    for (int i = 0; i < 100; ++i) {
+      absl::StrAppend(&many, "me.test\tFALSE\t/\tFALSE\t0\ta", i, "\t1\n");
     }
-    absl::Status status;
-    while (status.ok()) {
-      status = share->ImportCookies("me.test\tFALSE\t/\tFALSE\t0\ta\t1\n");
-      if (status.ok()) status = share->ExportCookies().status();
-    }
-    EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
-  });
+    ASSERT_OK(share->ImportCookies(many));
+    RunThreads(3, [&](int thread) {
+      if (thread == 0) {
+        absl::SleepFor(absl::Microseconds(100 * round));
+        EXPECT_OK(share->Close(absl::Now() + absl::Seconds(20)));
+        EXPECT_EQ(ShareHandle::live_count(), live_before);
+        return;
+      }
+      absl::Status status;
+      while (status.ok()) status = share->ExportCookies().status();
+      EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
+    });
+  }
+}
+
+TEST_F(SavedStateTest, HappensInTheGate) {
+  const auto share = NewShare(kBoth, Concurrency::kGated);
+  const auto entered = [&](const absl::Status& status) {
+    EXPECT_OK(status);
+    return share->stats().gate.taken;
+  };
+  EXPECT_EQ(share->stats().gate.taken, 0u);
+  EXPECT_EQ(entered(share->ExportCookies().status()), 1u);
+  EXPECT_EQ(entered(share->ImportCookies("")), 2u);
+  if (!CanSaveTlsSessions()) return;
+  EXPECT_EQ(entered(share->ExportTlsSessions().status()), 3u);
+  EXPECT_EQ(entered(share->ImportTlsSessions("")), 4u);
 }
 
 TEST_F(SavedStateTest, IsSafeInAShareInUse) { UseAtOnce(Concurrency::kAuto); }

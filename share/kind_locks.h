@@ -11,6 +11,7 @@
 // LockObserver, with which tests watch and steer the locking.
 //
 // Lock, Unlock            the two callbacks
+// Hold                    one of the locks, around calls of libcurl's
 // stats                   what was taken, and what it cost
 // dropped_unlocks, out_of_range   calls of libcurl that had to be ignored
 // ThisThreadHoldsAny      is the caller inside libcurl's critical section?

@@ -98,6 +98,33 @@ TEST(KindLocks, DropAndCountAnUnlockOfALockThatAnotherThreadHolds) {
   Unlock(locks, CURL_LOCK_DATA_DNS);
 }
 
+// What libcurl locks and unlocks of the kind in between is a part of it; what
+// it unlocks without having locked it is not its to unlock.
+TEST(KindLocks, AHoldIsHeldUntilItEnds) {
+  KindLocks locks;
+  constexpr int kThreads = 4;
+  int counter = 0;
+  RunThreads(kThreads, [&](int) {
+    for (int i = 0; i < 1000; ++i) {
+      const KindLocks::Hold hold(&locks, CURL_LOCK_DATA_SSL_SESSION);
+      Lock(locks, CURL_LOCK_DATA_SSL_SESSION);
+      Lock(locks, CURL_LOCK_DATA_DNS);
+      Unlock(locks, CURL_LOCK_DATA_DNS);
+      Unlock(locks, CURL_LOCK_DATA_SSL_SESSION);
+      Unlock(locks, CURL_LOCK_DATA_SSL_SESSION);
+      EXPECT_TRUE(KindLocks::ThisThreadHoldsAny());
+      ++counter;
+    }
+    EXPECT_FALSE(KindLocks::ThisThreadHoldsAny());
+  });
+  EXPECT_EQ(counter, kThreads * 1000);
+  EXPECT_EQ(locks.dropped_unlocks(), uint64_t{kThreads} * 1000);
+  // Another's lock works as ever after it.
+  Lock(locks, CURL_LOCK_DATA_SSL_SESSION);
+  Unlock(locks, CURL_LOCK_DATA_SSL_SESSION);
+  EXPECT_FALSE(KindLocks::ThisThreadHoldsAny());
+}
+
 TEST(KindLocks, IgnoreAndCountKindsThatDoNotExist) {
   KindLocks locks;
   for (int kind : {-1, 16, 17, 1 << 20}) {

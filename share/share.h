@@ -283,9 +283,10 @@ class Share {
   //
   // All four are kFailedPrecondition where the share is closing or closed, or
   // does not share cookies or TLS sessions (Enable them), or in a callback
-  // under a share's lock or inside the gate of another share;
-  // kResourceExhausted when out of memory: an import may then have added a
-  // part.
+  // under a share's lock or inside the gate of another share, where this one is
+  // gated; kResourceExhausted when out of memory: an import may then have added
+  // a part. (libcurl cannot say that it has no memory for a list of cookies:
+  // that export has none.)
   //
   // An import adds to what is there, and replaces what it has another value
   // for. kInvalidArgument, with the number of the line and nothing added, where
@@ -298,8 +299,8 @@ class Share {
   // hosts or to none:
   //  - "Set-Cookie:" lines: without a Domain, libcurl sends them everywhere;
   //  - control bytes, in whatever field;
-  //  - a cookie for all hosts of a public suffix ("co.uk"). Where libcurl has
-  //    no Public Suffix List: of a name without a dot;
+  //  - a cookie for all hosts of a public suffix ("co.uk"), or, where libcurl
+  //    has no Public Suffix List, of a name without a dot;
   //  - what breaks the rules of the prefixes __Host- and __Secure-.
   // An export has none of these. A cookie that a public suffix has set for
   // itself, with its own name as Domain, is exported for that host alone.

@@ -107,7 +107,8 @@ TEST_F(SavedCookiesTest, AreRefusedWithTheNumberOfTheLine) {
         << absl::string_view(b.line).substr(0, 60);
   }
   // Which no C string shows.
-  const std::string with_nul("me.test\tFALSE\t/\tFALSE\t0\ta\tx\0y", 34);
+  const std::string with_nul = absl::StrCat("me.test\tFALSE\t/\tFALSE\t0\ta\tx",
+                                            std::string(1, '\0'), "y");
   EXPECT_THAT(ParseCookies(with_nul).status(),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("line 1 has a control byte")));

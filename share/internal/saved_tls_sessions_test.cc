@@ -3,18 +3,34 @@
 
 #include <curl/curl.h>
 
+#include <cstddef>
 #include <memory>
 #include <string>
+#include <thread>  // NOLINT(build/c++11)
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/testing/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+
+// As in the headers of 8.12 and later.
+extern "C" {
+using CurlShareSessionFunction = CURLcode(CURL*, void*, const char*,
+                                          const unsigned char*, size_t,
+                                          const unsigned char*, size_t,
+                                          curl_off_t, int, const char*, size_t);
+ABSL_ATTRIBUTE_WEAK CURLcode curl_easy_ssls_export(
+    CURL* curl, CurlShareSessionFunction* function, void* userptr);
+}
 
 namespace curlshare::internal {
 namespace {
@@ -99,28 +115,68 @@ TEST_F(SavedTlsSessionsTest, AreRefusedWithTheNumberOfTheLine) {
               refused(2));
 }
 
+// A CURLSH of TLS sessions.
+class TlsShare {
+ public:
+  TlsShare() {
+    const curl_lock_function lock = &KindLocks::Lock;
+    const curl_unlock_function unlock = &KindLocks::Unlock;
+    curl_share_setopt(get(), CURLSHOPT_LOCKFUNC, lock);
+    curl_share_setopt(get(), CURLSHOPT_UNLOCKFUNC, unlock);
+    curl_share_setopt(get(), CURLSHOPT_USERDATA, &locks_);
+    EXPECT_EQ(
+        curl_share_setopt(get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION),
+        CURLSHE_OK);
+  }
+  CURLSH* get() const { return share_.get(); }
+  KindLocks* locks() { return &locks_; }
+
+ private:
+  KindLocks locks_;
+  const std::unique_ptr<CURLSH, decltype(&curl_share_cleanup)> share_{
+      curl_share_init(), &curl_share_cleanup};
+};
+
 TEST_F(SavedTlsSessionsTest, AreReadFromAShareAndAddedToOne) {
-  KindLocks locks;
-  const std::unique_ptr<CURLSH, decltype(&curl_share_cleanup)> share(
-      curl_share_init(), &curl_share_cleanup);
-  CURLSH* const s = share.get();
-  const curl_lock_function lock = &KindLocks::Lock;
-  const curl_unlock_function unlock = &KindLocks::Unlock;
-  curl_share_setopt(s, CURLSHOPT_LOCKFUNC, lock);
-  curl_share_setopt(s, CURLSHOPT_UNLOCKFUNC, unlock);
-  curl_share_setopt(s, CURLSHOPT_USERDATA, &locks);
-  ASSERT_EQ(curl_share_setopt(s, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION),
-            CURLSHE_OK);
-  EXPECT_THAT(ReadTlsSessions(s, &locks), IsOkAndHolds(IsEmpty()));
-  ASSERT_OK(AddTlsSessions(s, &locks, {NewSession()}));
-  const auto sessions = ReadTlsSessions(s, &locks);
+  TlsShare share;
+  EXPECT_THAT(ReadTlsSessions(share.get(), share.locks()),
+              IsOkAndHolds(IsEmpty()));
+  ASSERT_OK(AddTlsSessions(share.get(), share.locks(), {NewSession()}));
+  const auto sessions = ReadTlsSessions(share.get(), share.locks());
   ASSERT_OK(sessions.status());
   ASSERT_THAT(*sessions, SizeIs(1));
   EXPECT_EQ(sessions->front().peer, NewSession().peer);
-  EXPECT_THAT(AddTlsSessions(s, &locks, {{NewSession().peer, "rubbish"}}),
-              Not(::curlshare::testing::StatusIs(absl::StatusCode::kOk)));
-  EXPECT_EQ(locks.dropped_unlocks(), 0u);
+  EXPECT_THAT(AddTlsSessions(share.get(), share.locks(),
+                             {{NewSession().peer, "rubbish"}}),
+              Not(StatusIs(absl::StatusCode::kOk)));
+  EXPECT_EQ(share.locks()->dropped_unlocks(), 0u);
   EXPECT_FALSE(KindLocks::ThisThreadHoldsAny());
+}
+
+// From 8.20 on libcurl looks whether another thread is there, and then refuses.
+TEST_F(SavedTlsSessionsTest, WaitForWhoUsesThem) {
+  TlsShare share;
+  ASSERT_OK(AddTlsSessions(share.get(), share.locks(), {NewSession()}));
+  absl::Notification inside;
+  std::thread other([&] {
+    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+        curl_easy_init(), &curl_easy_cleanup);
+    curl_easy_setopt(curl.get(), CURLOPT_SHARE, share.get());
+    const auto stay = [](CURL*, void* inside, const char*, const unsigned char*,
+                         size_t, const unsigned char*, size_t, curl_off_t, int,
+                         const char*, size_t) {
+      static_cast<absl::Notification*>(inside)->Notify();
+      absl::SleepFor(absl::Milliseconds(200));
+      return CURLE_OK;
+    };
+    EXPECT_EQ(curl_easy_ssls_export(curl.get(), stay, &inside), CURLE_OK);
+  });
+  inside.WaitForNotification();
+  EXPECT_OK(AddTlsSessions(share.get(), share.locks(), {NewSession('q')}));
+  EXPECT_THAT(ReadTlsSessions(share.get(), share.locks()),
+              IsOkAndHolds(SizeIs(2)));
+  other.join();
+  EXPECT_EQ(share.locks()->dropped_unlocks(), 0u);
 }
 
 }  // namespace
