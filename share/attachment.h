@@ -151,7 +151,9 @@ class Attachment {
   absl::StatusOr<Use> BeginUse();
 
   // Transfers, as curl_easy_perform would, with keep-alive. Can be cancelled
-  // at any time, promptly.
+  // at any time, promptly; over a protocol that blocks inside libcurl (telnet:,
+  // ldap:) only where CURLOPT_XFERINFOFUNCTION is set, to a function that asks
+  // whether to go on.
   //
   // kCancelled after Cancel() or Share::CloseNow(); kFailedPrecondition inside
   // a callback of the same handle, a Use of this thread, or a callback that

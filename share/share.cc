@@ -182,8 +182,9 @@ absl::StatusOr<std::string> Share::ExportCookies() const {
         core_->Visit(LockData::kCookie, [&](CURLSH* share) -> absl::Status {
           absl::StatusOr<std::vector<std::string>> read =
               internal::ReadCookies(share);
-          if (read.ok()) cookies = *std::move(read);
-          return read.status();
+          if (!read.ok()) return read.status();
+          cookies = *std::move(read);
+          return absl::OkStatus();
         });
     if (!status.ok()) return status;
     return internal::FormatCookies(cookies);
@@ -216,8 +217,9 @@ absl::StatusOr<std::string> Share::ExportTlsSessions() const {
             LockData::kSslSession, [&](CURLSH* share) -> absl::Status {
               absl::StatusOr<std::vector<internal::TlsSession>> read =
                   internal::ReadTlsSessions(share, &core_->locks());
-              if (read.ok()) sessions = *std::move(read);
-              return read.status();
+              if (!read.ok()) return read.status();
+              sessions = *std::move(read);
+              return absl::OkStatus();
             });
         if (!status.ok()) return status;
         return internal::FormatTlsSessions(sessions);

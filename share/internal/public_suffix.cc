@@ -44,8 +44,8 @@ class Answer {
     const int type = connects ? SOCK_DGRAM : SOCK_STREAM;
     if (socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sockets_) !=
         0) {
-      return Error(absl::StatusCode::kResourceExhausted,
-                   "socketpair: ", std::strerror(errno));
+      return Error(absl::StatusCode::kResourceExhausted, "socketpair: errno ",
+                   errno);
     }
     if (connects) {
       sockaddr_un any{};
@@ -55,14 +55,13 @@ class Answer {
                sizeof(any.sun_family)) != 0 ||
           getsockname(sockets_[1], reinterpret_cast<sockaddr*>(&name_),
                       &name_size_) != 0) {
-        return Error(absl::StatusCode::kInternal,
-                     "bind: ", std::strerror(errno));
+        return Error(absl::StatusCode::kInternal, "bind: errno ", errno);
       }
     }
     if (write(sockets_[1], text.data(), text.size()) !=
         static_cast<ssize_t>(text.size())) {
-      return Error(absl::StatusCode::kResourceExhausted,
-                   "write: ", std::strerror(errno));
+      return Error(absl::StatusCode::kResourceExhausted, "write: errno ",
+                   errno);
     }
     return absl::OkStatus();
   }
@@ -100,15 +99,16 @@ absl::StatusOr<bool> PublicSuffixes::MayHaveCookies(absl::string_view name) {
   // What would mean something else in a URL or a header.
   constexpr absl::string_view kNotInNames = "/:?#@[]\\%;,\"<>{}|^`";
   if (domain.empty() || domain.size() > 255 || domain.front() == '.' ||
-      std::any_of(domain.begin(), domain.end(), [&](unsigned char c) {
-        return c <= ' ' || c == 0x7f || absl::StrContains(kNotInNames, c);
+      std::any_of(domain.begin(), domain.end(), [&](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return byte <= ' ' || byte == 0x7f || absl::StrContains(kNotInNames, c);
       })) {
     return false;
   }
   if (const auto it = known_.find(domain); it != known_.end()) {
     return it->second;
   }
-  const absl::StatusOr<bool> answer = Ask(domain);
+  absl::StatusOr<bool> answer = Ask(domain);
   if (answer.ok()) known_.emplace(domain, *answer);
   return answer;
 }

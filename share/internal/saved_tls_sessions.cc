@@ -24,6 +24,7 @@
 // As in the headers of 8.12 and later. Weak: null where the libcurl that runs
 // is older, whatever the headers were.
 extern "C" {
+// NOLINTBEGIN(readability-redundant-declaration): not in older headers.
 using CurlShareSessionFunction = CURLcode(CURL*, void*, const char*,
                                           const unsigned char*, size_t,
                                           const unsigned char*, size_t,
@@ -33,6 +34,7 @@ ABSL_ATTRIBUTE_WEAK CURLcode curl_easy_ssls_export(
 ABSL_ATTRIBUTE_WEAK CURLcode curl_easy_ssls_import(
     CURL* curl, const char* session_key, const unsigned char* shmac,
     size_t shmac_len, const unsigned char* sdata, size_t sdata_len);
+// NOLINTEND(readability-redundant-declaration)
 }
 
 namespace curlshare::internal {
