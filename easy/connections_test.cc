@@ -345,7 +345,9 @@ TEST(Connections, DnsOverHttpsWorks) {
       absl::StatusOr<Response> response = easy.Fetch(server->url(
           "/", absl::StrCat("host", i, "-", thread, ".curlshare.test")));
       EXPECT_OK(response.status());
-      if (response.ok()) EXPECT_EQ(response->body, "ok");
+      if (response.ok()) {
+        EXPECT_EQ(response->body, "ok");
+      }
     }
   });
   EXPECT_GE(dns->counts().requests, kThreads * kEach);

@@ -184,7 +184,9 @@ TEST_F(CookieEngineTest, IsOnAgainInAnEasyThatComesBack) {
     EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "a=1");
     ASSERT_OK(easy.Detach());
     EXPECT_EQ(easy.Fetch(server_->url("/cookie/show"))->body, "");
-    if (i == 1) ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(nullptr));
+    if (i == 1) {
+      ASSERT_OK(easy.SetOption<CURLOPT_COOKIEFILE>(nullptr));
+    }
   }
 }
 

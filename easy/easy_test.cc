@@ -719,7 +719,9 @@ TEST_P(EasyTest, SavesTheSharedCookiesWhenItLeaves) {
       }
       EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
       // It goes on with cookies of its own, or none.
-      if (easy.has_value()) ASSERT_OK(easy->Fetch(url("/")).status());
+      if (easy.has_value()) {
+        ASSERT_OK(easy->Fetch(url("/")).status());
+      }
       easy.reset();
       EXPECT_THAT(ContentsOf(jar), HasSubstr("saved"));
     }

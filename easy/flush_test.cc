@@ -129,7 +129,9 @@ TEST_P(FlushTest, OfConnectionsReachesThoseInUse) {
     // Of another handle, then, if it lives, its own.
     EXPECT_OK(NewEasy(*share).Fetch(url("/")).status());
     EXPECT_EQ(connections(), 2);
-    if (lives_on) EXPECT_OK(easy->Fetch(url("/")).status());
+    if (lives_on) {
+      EXPECT_OK(easy->Fetch(url("/")).status());
+    }
     EXPECT_EQ(connections(), 2) << "that of the other one will do";
   }
 }

@@ -218,7 +218,9 @@ TEST_F(RequestTableTest, IsWhatWasAskedForInAnyOrder) {
             }
             SetBody(easy, earlier_body);
             if (body_first) SetBody(easy, body);
-            if (!method.empty()) ASSERT_OK(easy.SetMethod(method));
+            if (!method.empty()) {
+              ASSERT_OK(easy.SetMethod(method));
+            }
             if (!body_first) SetBody(easy, body);
             // The newest body, and what GET and HEAD have to say.
             std::string sent_method = method.empty() ? earlier_method : method;
@@ -249,7 +251,9 @@ TEST_F(RequestTableTest, AReaderOfUnknownSizeIsSentInChunks) {
   sizeof_text_known_ = false;
   for (const char* method : {"", "POST", "PUT", "PATCH"}) {
     Easy easy = Easy::Create().value();
-    if (*method != '\0') ASSERT_OK(easy.SetMethod(method));
+    if (*method != '\0') {
+      ASSERT_OK(easy.SetMethod(method));
+    }
     SetBody(easy, BodyKind::kReader);
     const Seen seen = Fetch(easy);
     EXPECT_EQ(seen.body, kBytes) << method;
@@ -337,7 +341,9 @@ TEST_F(RequestTest, StandardInputIsNobodysBody) {
     for (const char* second : {"POST", "PUT", "PATCH", "DELETE"}) {
       Easy easy = Easy::Create().value();
       ASSERT_OK(easy.SetTimeout(absl::Seconds(20)));
-      if (*first != '\0') ASSERT_OK(easy.SetMethod(first));
+      if (*first != '\0') {
+        ASSERT_OK(easy.SetMethod(first));
+      }
       ASSERT_OK(easy.SetMethod(second));
       const Seen seen = Fetch(easy);
       EXPECT_EQ(seen.method, second);
@@ -417,7 +423,9 @@ TEST_F(RequestTest, OfAUrlAndACurluTheNewestCounts) {
   const std::unique_ptr<Share> share = Share::Create().value();
   for (const bool shared : {false, true}) {
     Easy easy = Easy::Create().value();
-    if (shared) ASSERT_OK(easy.Attach(*share));
+    if (shared) {
+      ASSERT_OK(easy.Attach(*share));
+    }
     ASSERT_OK(easy.SetOption<CURLOPT_CURLU>(url.get()));
     absl::StatusOr<Response> response = easy.Fetch(server_->url("/bytes?n=3"));
     ASSERT_OK(response.status());

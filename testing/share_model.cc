@@ -264,11 +264,13 @@ ShareModel::Prediction ShareModel::Flush(const Op& op) {
   if (anew && !(both(identity, share.kinds) - kinds).empty()) {
     return Returns(absl::StatusCode::kUnimplemented);
   }
-  const bool in_place = kinds.Contains(LockData::kDns) ||
-                        kinds.Contains(LockData::kConnect) ||
-                        kinds.Contains(LockData::kCookie);
+  // Handles of an older generation may keep connections inside the gate.
+  const bool in_gate =
+      (kinds.Contains(LockData::kConnect) && share.ever_gated) ||
+      ((kinds.Contains(LockData::kDns) || kinds.Contains(LockData::kCookie)) &&
+       share.gated);
   Entry entry = Entry::kNested;
-  if (in_place && share.ever_gated) {
+  if (in_gate) {
     entry = EnterGate(op.thread, id);
     if (entry == Entry::kBlocks) return Skip();
     if (entry != Entry::kRefused) {

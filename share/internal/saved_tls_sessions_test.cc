@@ -93,7 +93,7 @@ TEST_F(SavedTlsSessionsTest, AreRefusedWithTheNumberOfTheLine) {
     return StatusIs(absl::StatusCode::kInvalidArgument,
                     HasSubstr(absl::StrCat("line ", line, " ")));
   };
-  for (const std::string& first :
+  for (const char* first :
        {"curl_share TLS sessions 2\n", "\n", " ", "secret\n"}) {
     EXPECT_THAT(ParseTlsSessions(first).status(), refused(1)) << first;
   }
