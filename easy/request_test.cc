@@ -203,7 +203,7 @@ TEST_F(RequestTableTest, IsWhatWasAskedForInAnyOrder) {
                                             "PUT", "PATCH", "DELETE"};
   const std::vector<BodyKind> bodies = {BodyKind::kNone, BodyKind::kBytes,
                                         BodyKind::kForm, BodyKind::kReader};
-  for (const std::string& earlier_method : {"", "POST", "PUT", "HEAD"}) {
+  for (const std::string earlier_method : {"", "POST", "PUT", "HEAD"}) {
     for (const BodyKind earlier_body : bodies) {
       for (const std::string& method : methods) {
         for (const BodyKind body : bodies) {
