@@ -763,7 +763,7 @@ TEST_F(GatedShareCloseTest, AShortenedTimeoutClosesItsOwnConnectionAlone) {
   transfer.join();
   server_->ReleaseStalled();
   EXPECT_EQ(server_->counts().connections, 2);
-  EXPECT_EQ(share->stats().connections.idle, 1u);
+  EXPECT_GE(share->stats().connections.idle, 1u);
 }
 
 // The timeout counts from the call on, wherever the time goes.
