@@ -571,6 +571,12 @@ void Soak::Closer(uint32_t seed, absl::Time until) {
       (void)Pick(random)->CloseIdleConnections(
           absl::Milliseconds(random() % 2 * 20));
     }
+    if (random() % 2 == 0) {
+      const LockDataSet all = LockDataSet::All();
+      Expect(Pick(random)->Flush(
+                 random() % 2 == 0 ? all : LockDataSet(LockData::kConnect)),
+             {Code::kFailedPrecondition}, "Flush");
+    }
     if (random() % 4 != 0) continue;
     std::shared_ptr<Share> share = NewShare(random);
     {
