@@ -45,9 +45,12 @@ class CookieEngineTest : public ::testing::Test {
       const auto use = attachment.BeginUse();
       CURL* const curl = attachment.handle();
       const curl_write_callback append = &Append;
-      curl_easy_setopt(curl, CURLOPT_URL, server_->url(target).c_str());
-      curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append);
-      curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body);
+      EXPECT_EQ(
+          curl_easy_setopt(curl, CURLOPT_URL, server_->url(target).c_str()),
+          CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, append),
+                CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_WRITEDATA, &body), CURLE_OK);
     }
     EXPECT_OK(attachment.Perform());
     return body;
@@ -125,7 +128,8 @@ TEST_F(CookieEngineTest, ComesOnInEveryHandle) {
   EXPECT_EQ(shown(fresh.get()), "a=1");
   curl_easy_reset(fresh.get());
   EXPECT_EQ(shown(fresh.get()), "a=1") << "after a reset";
-  curl_easy_setopt(fresh.get(), CURLOPT_COOKIEFILE, nullptr);
+  EXPECT_EQ(curl_easy_setopt(fresh.get(), CURLOPT_COOKIEFILE, nullptr),
+            CURLE_OK);
   EXPECT_EQ(shown(fresh.get()), "a=1") << "after its owner turned it off";
   const CurlPtr with_cookies = NewCurl();
   curl_easy_setopt(with_cookies.get(), CURLOPT_COOKIELIST,

@@ -24,6 +24,7 @@
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/public_suffix.h"
+#include "curlshare/share/internal/visiting_handle.h"
 
 namespace curlshare::internal {
 namespace {
@@ -198,23 +199,15 @@ class Trial {
   PublicSuffixes suffixes_;
 };
 
-// Calls `use` with a handle in `share`.
+// Calls `use` with a handle in `share`. It has the jar; the cookie engine,
+// which transfers need, it does not.
 template <typename Use>
 absl::Status WithHandle(CURLSH* share, Use use) {
-  const CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
-  if (curl == nullptr) {
+  const VisitingHandle handle(share);
+  if (handle.get() == nullptr) {
     return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
   }
-  // With the share, the handle has the jar; the cookie engine, which transfers
-  // need, it does not.
-  CURLcode code = curl_easy_setopt(curl.get(), CURLOPT_SHARE, share);
-  if (code != CURLE_OK) {
-    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
-  }
-  absl::Status status = use(curl.get());
-  // What has just come in can leave.
-  (void)curl_easy_setopt(curl.get(), CURLOPT_SHARE, nullptr);
-  return status;
+  return use(handle.get());
 }
 
 }  // namespace
