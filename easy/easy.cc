@@ -466,7 +466,7 @@ class Easy::Core final : public internal::Handle {
   void Expose() {
     if (exposed_) return;
     exposed_ = true;
-    UpdateMayLend();
+    UpdateLends();
     if (const auto share = this->share(); share != nullptr) {
       share->NotePinnedNames();
     }
@@ -607,7 +607,7 @@ class Easy::Core final : public internal::Handle {
       // libcurl keeps a list of them, and reads it at each transfer.
       reads_cookie_file_ =
           text.has_value() && (reads_cookie_file_ || !text->empty());
-      UpdateMayLend();
+      UpdateLends();
     }
     // Until the next transfer CURLINFO_EFFECTIVE_URL tells what was set.
     if (option == CURLOPT_URL) {
@@ -623,7 +623,7 @@ class Easy::Core final : public internal::Handle {
     if (code != CURLE_OK) return code;
     curlu_ = url;
     url_.clear();
-    UpdateMayLend();
+    UpdateLends();
     return code;
   }
 

@@ -9,7 +9,7 @@
 #include "absl/base/optimization.h"
 #include "absl/hash/hash.h"
 #include "absl/synchronization/mutex.h"
-#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/handle_membership.h"
 #include "curlshare/share/internal/ref_counted.h"
 
 namespace curlshare::internal {
@@ -21,7 +21,7 @@ constexpr size_t kChains = size_t{1} << 16;
 constexpr size_t kLocks = 64;
 
 // Chain i is guarded by lock i % kLocks.
-std::array<Handle*, kChains> chains;
+std::array<HandleMembership*, kChains> chains;
 
 struct alignas(ABSL_CACHELINE_SIZE) Lock {
   absl::Mutex mu;
@@ -36,13 +36,14 @@ size_t ChainOf(CURL* curl) { return absl::HashOf(curl) % kChains; }
 
 }  // namespace
 
-RefPtr<Handle> EnterAttached(Handle* handle) {
+RefPtr<HandleMembership> EnterAttached(HandleMembership* handle) {
   const size_t chain = ChainOf(handle->curl());
-  Handle*& head = chains[chain];
+  HandleMembership*& head = chains[chain];
   absl::MutexLock lock(LockOf(chain));
-  for (Handle* other = head; other != nullptr; other = other->next_attached_) {
+  for (HandleMembership* other = head; other != nullptr;
+       other = other->next_attached_) {
     if (other->curl() == handle->curl() && !other->left_behind()) {
-      return RefPtr<Handle>(other);
+      return RefPtr<HandleMembership>(other);
     }
   }
   handle->next_attached_ = head;
@@ -50,10 +51,10 @@ RefPtr<Handle> EnterAttached(Handle* handle) {
   return nullptr;
 }
 
-void LeaveAttached(Handle* handle) {
+void LeaveAttached(HandleMembership* handle) {
   const size_t chain = ChainOf(handle->curl());
   absl::MutexLock lock(LockOf(chain));
-  for (Handle** link = &chains[chain]; *link != nullptr;
+  for (HandleMembership** link = &chains[chain]; *link != nullptr;
        link = &(*link)->next_attached_) {
     if (*link != handle) continue;
     *link = handle->next_attached_;

@@ -8,16 +8,16 @@
 
 namespace curlshare::internal {
 
-class Handle;
+class HandleMembership;
 
 // The hash table of this process. It chains the handles themselves, so that it
 // never allocates. Both are safe to call from any thread.
 
 // Enters `handle`. Where its CURL* is entered already, changes nothing and
 // returns the handle that did so; else null.
-RefPtr<Handle> EnterAttached(Handle* handle);
+RefPtr<HandleMembership> EnterAttached(HandleMembership* handle);
 // Nothing where it is not entered.
-void LeaveAttached(Handle* handle);
+void LeaveAttached(HandleMembership* handle);
 
 }  // namespace curlshare::internal
 

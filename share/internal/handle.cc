@@ -3,309 +3,382 @@
 #include <curl/curl.h>
 
 #include <algorithm>
-#include <atomic>
+#include <cstddef>
+#include <cstring>
 #include <memory>
 #include <utility>
 
 #include "absl/base/optimization.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "curlshare/share/connection_options.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/connection_pool.h"
+#include "curlshare/share/internal/connection_references.h"
 #include "curlshare/share/internal/error.h"
-#include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/kept_forever.h"
 #include "curlshare/share/internal/multi_handle.h"
+#include "curlshare/share/internal/origin.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/internal/transfer.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
-// See the order of its members.
+namespace {
+
+// Whether a transfer that ended so casts doubt on the other connections to
+// where it went: the host may have gone, or the way to it.
+bool CastsDoubt(CURLcode code) {
+  switch (code) {
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+      return true;
+    default:
+      return false;
+  }
+}
+
+long GetLong(CURL* curl, CURLINFO info) {
+  long value = 0;
+  return curl_easy_getinfo(curl, info, &value) == CURLE_OK ? value : 0;
+}
+
+const char* GetText(CURL* curl, CURLINFO info) {
+  const char* value = nullptr;
+  return curl_easy_getinfo(curl, info, &value) == CURLE_OK ? value : nullptr;
+}
+
+}  // namespace
+
+// See the order of HandleHolder's members.
 static_assert(sizeof(void*) > 8 || sizeof(Handle) <= 128);
 
 Handle::~Handle() = default;
 
-absl::Status Handle::LockHeldError() {
-  return Error(
-      absl::StatusCode::kFailedPrecondition,
-      "this callback runs while libcurl holds a share's lock "
-      "(CURLOPT_DEBUGFUNCTION and CURLOPT_CLOSESOCKETFUNCTION do): no handle "
-      "of a share can be used from it");
+// ---- What it keeps
+
+void Handle::SetMulti(MultiHandle* multi) {
+  absl::MutexLock lock(&mu_);
+  multi_ = multi;
 }
 
-Handle::Admission Handle::Admit(Mode mode, bool release, absl::Status& refusal,
-                                absl::Duration* waited) {
-  {
-    absl::MutexLock lock(&mu_);
-    if (ABSL_PREDICT_TRUE(holder_ == nullptr && GateFor(mode) == nullptr)) {
-      BecomeHolder(mode);
-      return Admission::kHolder;
-    }
-  }
-  return AdmitSlowly(mode, release, refusal, waited);
+void Handle::ChangeMulti(MultiHandle* multi) {
+  SetMulti(multi);
+  // Where DNS answers are not shared, the cache is the multi handle's.
+  if (!Shares(LockData::kDns)) ReloadResolve();
 }
 
-Handle::Admission Handle::AdmitSlowly(Mode mode, bool release,
-                                      absl::Status& refusal,
-                                      absl::Duration* waited) {
-  RefPtr<ShareCore> gate;
-  const absl::Time begin = absl::Now();
-  const absl::Time deadline = mode == Mode::kTransfer && timeout_ms() > 0
-                                  ? begin + absl::Milliseconds(timeout_ms())
-                                  : absl::InfiniteFuture();
-  while (true) {
-    RefPtr<ShareCore> needed;
-    {
-      absl::MutexLock lock(&mu_);
-      release_requested_ |= release;
-      // Of another thread it is known at once; of this one, no gate is needed.
-      if (holder_ == ThisThreadToken()) return Admission::kNested;
-      if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
-        mu_.Await(absl::Condition(this, &Handle::IsFree));
-      }
-      if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
-        BecomeHolder(mode);
-        gate_ = std::move(gate);
-        return Admission::kHolder;
-      }
-      if (mode_ != Mode::kTransfer && GateFor(mode) != nullptr) needed = share_;
-    }
-    // In a transfer, or the share has changed meanwhile.
-    if (gate != nullptr) gate->LeaveGate();
-    if (needed == nullptr) {
-      if (gate == nullptr) return Admission::kBusy;
-      gate = nullptr;
-      continue;
-    }
-    gate = std::move(needed);
-    refusal =
-        gate->EnterGate(mode == Mode::kTransfer ? this : nullptr, deadline);
-    if (waited != nullptr) *waited = absl::Now() - begin;
-    if (!refusal.ok() && !(release && !KindLocks::ThisThreadHoldsAny() &&
-                           gate->TryEnterGate())) {
-      return Admission::kRefused;
-    }
+std::unique_ptr<MultiHandle> Handle::TakeMulti() {
+  absl::MutexLock lock(&mu_);
+  return std::unique_ptr<MultiHandle>(std::exchange(multi_, nullptr));
+}
+
+void Handle::GiveBackConnections() {
+  // An Easy goes on transferring, with the connections that it keeps.
+  MultiHandle* const multi = HolderMulti();
+  if (!OwnsCurl() && multi != nullptr && multi->pooled &&
+      ConnectionReferences() == References::kNone) {
+    HolderShare()->pool().GiveBack(TakeMulti());
   }
 }
 
-absl::Status Handle::ParentsError() {
-  return Error(
-      absl::StatusCode::kFailedPrecondition,
-      "the handle, or its share, has transferred in the process that this one "
-      "was forked from, and has connections of that: make new handles, and a "
-      "new Share, after the fork");
+void Handle::LeavePool() {
+  MultiHandle* const multi = HolderMulti();
+  if (multi != nullptr && multi->pooled) HolderShare()->pool().Remove(multi);
 }
 
-bool Handle::ShareIsParents() const {
-  // Held for a moment only, or by a thread that there is not in this process:
-  // then another thread was inside the library at the fork.
-  for (int tries = 0; tries < 1000; ++tries) {
-    if (mu_.TryLock()) {
-      const bool is = share_ != nullptr && share_->IsParents();
-      mu_.Unlock();
-      return is;
+OriginKey Handle::CurrentOrigin() const {
+  const char* url = this->url();
+  // Of a raw handle: the URL that was set or, where none was set since, where
+  // the transfer before ended.
+  if (url == nullptr) url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+  if (url == nullptr) return 0;
+  MultiHandle* const multi = HolderMulti();
+  if (multi == nullptr) return OriginOf(url);
+  // Texts of one size are compared: the end of the URL is not looked for.
+  const size_t known = multi->origin_size;
+  if (ABSL_PREDICT_TRUE(known > 0 &&
+                        std::strncmp(url, multi->origin_text.data(), known) ==
+                            0 &&
+                        std::strchr("/?#", url[known]) != nullptr)) {
+    return multi->origin_key;
+  }
+  const absl::string_view text = url;
+  multi->origin_key = OriginOf(text);
+  multi->origin_size = OriginSize(text);
+  if (multi->origin_size > multi->origin_text.size()) multi->origin_size = 0;
+  std::copy_n(url, multi->origin_size, multi->origin_text.begin());
+  return multi->origin_key;
+}
+
+bool Handle::LetGo() {
+  if (ConnectionReferences() == References::kNone) return true;
+  bool let_go = false;
+  const bool saved = SaveAnswers();
+  if (saved) {
+    BeforeLettingGo();
+    let_go = LetGoOfConnections(curl_, HolderMulti()->get(), OwnsCurl());
+    AfterLettingGo();
+  }
+  if (let_go) return true;
+  if (HolderLends() == Lends::kYes) SetLends(Lends::kNo);
+  // It may be in the multi handle still.
+  if (saved) {
+    HolderShare()->pool().Close(TakeMulti(), ConnectionPool::Reason::kNone);
+  }
+  return false;
+}
+
+void Handle::Surrender() { SetMulti(nullptr); }
+
+// ---- Before a transfer
+
+bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
+  MultiHandle* const own = HolderMulti();
+  if (own == nullptr) return true;
+  if (!own->pooled) {
+    // From a time without this pool. From 8.21 on nobody knows what the handle
+    // counts together with its connections.
+    if (own->tainted || own->partition != partition() ||
+        ConnectionReferences() != References::kNone) {
+      TakeMulti().reset();
+      return true;
     }
-    absl::SleepFor(absl::Milliseconds(1));
+    pool.Add(own, this);
   }
-  return true;
+  if (ABSL_PREDICT_FALSE(pool.IsFlushed(*own))) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kIdle);
+    return true;
+  }
+  const int64_t now = CoarseNow();
+  if (ABSL_PREDICT_TRUE(pool.Fits(*own, key, now) &&
+                        own->partition == partition())) {
+    return false;
+  }
+  const ConnectionPool::Reason reason = pool.WhyTooOld(*own, key, now);
+  if (reason != ConnectionPool::Reason::kNone) {
+    pool.Close(TakeMulti(), reason);
+    return true;
+  }
+  return HolderLends() != Lends::kNever &&
+         ConnectionReferences() != References::kUnknown;
 }
 
-void Handle::NoteTransfer() {
-  if (ShareCore* const share = HolderShare(); share != nullptr) {
-    share->NoteTransfer();
-  }
-  transferred_in_.store(ThisProcess(), std::memory_order_relaxed);
-}
-
-absl::Status Handle::Enter(Mode mode, absl::Duration* waited) {
-  // All that a forked child costs a handle that has transferred before.
-  const bool first = !HasTransferredHere();
-  if (ABSL_PREDICT_FALSE(first) && IsParents()) return ParentsError();
-  if (KindLocks::ThisThreadHoldsAny() &&
-      (mode == Mode::kChange || share() != nullptr)) {
-    return LockHeldError();
-  }
-  absl::Status refusal;
-  switch (Admit(mode, /*release=*/false, refusal, waited)) {
-    case Admission::kBusy:
-      return Error(absl::StatusCode::kFailedPrecondition,
-                   "the handle is in transfer on another thread");
-    case Admission::kRefused:
-      return refusal;
-    case Admission::kNested: {
-      absl::MutexLock lock(&mu_);
-      if (mode != Mode::kUse) {
-        return Error(
-            absl::StatusCode::kFailedPrecondition,
-            mode_ == Mode::kTransfer
-                ? "not possible from a callback of the handle's own transfer"
-                : "not possible while the handle is in use on this thread");
-      }
-      ++depth_;
+absl::Status Handle::ObtainMulti(ConnectionPool* pool, OriginKey key,
+                                 std::unique_ptr<MultiHandle>& previous) {
+  if (pool == nullptr) return ObtainOwnMulti(previous);
+  if (!NeedsOther(*pool, key)) return absl::OkStatus();
+  MultiHandle* own = HolderMulti();
+  // One that was for other handles than this now is.
+  const bool own_fits = own == nullptr || own->partition == partition();
+  MultiHandle* other =
+      pool->Borrow(key, partition(), this, own_fits ? own : nullptr);
+  if (other == nullptr) {
+    absl::StatusOr<std::unique_ptr<MultiHandle>> made = MultiHandle::Create();
+    if (!made.ok()) return made.status();
+    absl::Status named = NoThrow("Handle", [&] {
+      (*made)->partition = std::string(partition());
       return absl::OkStatus();
+    });
+    if (!named.ok()) return named;
+    other = made->release();
+    pool->Add(other, this);
+  }
+  if (other != own) {
+    previous = TakeMulti();
+    ChangeMulti(other);
+  }
+  other->SetMaxConnections(pool->max_connections_each());
+  return absl::OkStatus();
+}
+
+long Handle::max_connects() const {
+  const ShareCore* const share = HolderShare();
+  const int most = share == nullptr ? ConnectionOptions().max_idle
+                                    : share->pool().max_idle();
+  return std::max(most, 1);  // 0 would leave it to libcurl
+}
+
+absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
+  MultiHandle* own = HolderMulti();
+  if (own != nullptr && own->pooled) {
+    previous = TakeMulti();
+    own = nullptr;
+  }
+  if (own == nullptr) {
+    absl::StatusOr<std::unique_ptr<MultiHandle>> made = MultiHandle::Create();
+    if (!made.ok()) {
+      SetMulti(previous.release());
+      return made.status();
     }
-    case Admission::kHolder:
-      break;
+    own = made->release();
+    ChangeMulti(own);
   }
-  if (mode != Mode::kTransfer) return absl::OkStatus();
-  if (ABSL_PREDICT_FALSE(first)) NoteTransfer();
-  if (ABSL_PREDICT_TRUE(!HolderIsStale())) return absl::OkStatus();
-  absl::Status status = PrepareTransfer();
-  if (!status.ok()) {
-    Leave();
-  } else if (gate_ != nullptr && !gated()) {
-    // It was for the move alone.
-    gate_->LeaveGate();
-    gate_ = nullptr;
+  own->tainted |= wants_own_connections() || own->partition != partition();
+  own->SetMaxConnections(max_connects());
+  return absl::OkStatus();
+}
+
+// ---- A transfer
+
+absl::Status Handle::Perform() {
+  const RefPtr<Handle> self(this);
+  absl::Duration waited;
+  if (absl::Status status = Enter(Mode::kTransfer, &waited); !status.ok()) {
+    return status;
   }
+  absl::Status status = Drive(waited);
+  Leave();
   return status;
 }
 
-void Handle::Leave() {
-  bool idle = false;
-  {
-    absl::MutexLock lock(&mu_);
-    if (depth_ > 1) {
-      --depth_;
-      return;
-    }
-    idle = !release_requested_ && gate_ == nullptr && !ShareIsClosing();
-    if (idle) BecomeIdle();
+absl::Status Handle::Drive(absl::Duration waited) {
+  ConnectionPool* const pool =
+      Shares(LockData::kConnect) && !wants_own_connections()
+          ? &HolderShare()->pool()
+          : nullptr;
+  const OriginKey key = pool == nullptr ? 0 : CurrentOrigin();
+  const bool limited = pool != nullptr && pool->limits_transfers();
+  if (ABSL_PREDICT_TRUE(!limited && waited == absl::ZeroDuration())) {
+    return RunOn(pool, key);
   }
-  if (ABSL_PREDICT_FALSE(!idle)) return LeaveSlowly(/*release=*/false);
-  ReleaseDeferred();
+  return RunInTurn(pool, key, waited);
 }
 
-void Handle::LeaveSlowly(bool release) {
-  // Whatever is released below may hold the last reference on this.
-  RefPtr<Handle> self(release ? this : nullptr);
-  RefPtr<ShareCore> gate;
-  while (true) {
-    if (!release) {
-      absl::MutexLock lock(&mu_);
-      if (!release_requested_ && !ShareIsClosing()) {
-        gate = std::move(gate_);
-        BecomeIdle();
-        break;
-      }
-      if (self == nullptr) self = RefPtr<Handle>(this);
-      release = release_requested_;
-    }
-    if (release) {
-      release = false;
-      ReleaseNow();
-    } else if (!DetachNow().ok()) {
-      // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
-      // libcurl 8.22 on, its share. The close does not wait for it; the
-      // handle's next Leave, and the next close, try again.
-      const RefPtr<ShareCore> share = this->share();
-      const uint64_t closes = share->NoteCannotLeave(this);
-      {
-        absl::MutexLock lock(&mu_);
-        if (release_requested_) continue;
-        gate = std::move(gate_);
-        BecomeIdle();
-      }
-      // A close that came in between has found it in use, and waits.
-      if (share->closes() != closes) OnShareClosing(*share, /*cancel=*/false);
+absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
+                               absl::Duration waited) {
+  const absl::Time begin = absl::Now() - waited;
+  // From within another transfer of this thread nobody waits: it could be for
+  // that one.
+  if (pool == nullptr || key == 0 || !pool->limits_transfers() ||
+      GetThisThread().handles_held > 1) {
+    return RunWithin(pool, key, begin);
+  }
+  const absl::Duration timeout = timeout_ms() > 0
+                                     ? absl::Milliseconds(timeout_ms())
+                                     : absl::InfiniteDuration();
+  // Nobody waits inside the gate for one who may want to come in.
+  const bool paused = gate_ != nullptr && gate_->PauseGate();
+  const ConnectionPool::Slot slot =
+      pool->BeginTransfer(key, begin + timeout, [this] { return cancelled(); });
+  if (paused) gate_->ResumeGate();
+  switch (slot) {
+    case ConnectionPool::Slot::kCancelled:
+      return TransferStatus(CURLE_ABORTED_BY_CALLBACK);
+    case ConnectionPool::Slot::kTimedOut:
+      return WithEasyCode(
+          Error(absl::StatusCode::kDeadlineExceeded,
+                "the transfer's timeout passed while it waited for others to "
+                "the same host to end (max_transfers_per_host)"),
+          CURLE_OPERATION_TIMEDOUT);
+    case ConnectionPool::Slot::kHave:
+    case ConnectionPool::Slot::kUncounted:
       break;
+  }
+  absl::Status status = RunWithin(pool, key, begin);
+  // For who comes next: this handle is not idle yet.
+  if (MultiHandle* const multi = HolderMulti();
+      multi != nullptr && multi->pooled && HolderLends() == Lends::kYes &&
+      pool->HasWaiters(key) && LetGo()) {
+    pool->GiveBack(TakeMulti());
+  }
+  if (slot == ConnectionPool::Slot::kHave) pool->EndTransfer(key);
+  return status;
+}
+
+absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
+                               absl::Time begin) {
+  const long timeout = timeout_ms();
+  if (timeout <= 0) return RunOn(pool, key);
+  const absl::Duration left =
+      absl::Milliseconds(timeout) - (absl::Now() - begin);
+  if (left <= absl::ZeroDuration()) {
+    return WithEasyCode(
+        Error(absl::StatusCode::kDeadlineExceeded,
+              "the transfer's timeout passed before its turn came"),
+        CURLE_OPERATION_TIMEDOUT);
+  }
+  const int64_t left_ms =
+      absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
+  // An option that was accepted before cannot fail.
+  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, static_cast<long>(left_ms));
+  absl::Status status = RunOn(pool, key, /*shortened=*/true);
+  (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
+  return status;
+}
+
+absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
+                           bool shortened) {
+  std::unique_ptr<MultiHandle> previous;
+  absl::Status obtained = ObtainMulti(pool, key, previous);
+  // To begin lets go of what was before, but for credentials.
+  const auto part_with_previous = [&](bool begun) {
+    if (previous == nullptr) return;
+    const References references = ConnectionReferences();
+    if (references == References::kNone ||
+        (begun && references == References::kCounted &&
+         HolderLends() != Lends::kNever)) {
+      HolderShare()->pool().GiveBack(std::move(previous));
+    } else {
+      HolderShare()->pool().Close(std::move(previous),
+                                  ConnectionPool::Reason::kNone);
     }
+  };
+  const auto at_end =
+      absl::MakeCleanup([&] { part_with_previous(/*begun=*/false); });
+  if (!obtained.ok()) return obtained;
+  HolderMulti()->over.store(false, std::memory_order_relaxed);
+  bool paused = false;
+  const TransferResult result = RunTransfer({
+      curl_,
+      HolderMulti()->get(),
+      /*cancelled=*/[this] { return cancelled(); },
+      /*before_poll=*/
+      [&] { paused = gate_ != nullptr && gate_->PauseGate(); },
+      /*after_poll=*/
+      [&] {
+        if (paused) gate_->ResumeGate();
+      },
+      /*begun=*/
+      [&] { part_with_previous(/*begun=*/true); },
+      quick_exit(),
+  });
+  if (ABSL_PREDICT_FALSE(result.code != CURLE_OK)) {
+    ForgetFailedName(result.code);
   }
-  if (gate != nullptr) gate->LeaveGate();
-  ReleaseDeferred();
-}
-
-void Handle::ReleaseAllDeferred() {
-  ThisThread& thread = GetThisThread();
-  if (thread.kind_locks_held > 0 || thread.gates_held > 0) return;
-  Handle* deferred = std::exchange(thread.deferred, nullptr);
-  while (deferred != nullptr) {
-    const RefPtr<Handle> first = RefPtr<Handle>::Adopt(deferred);
-    deferred = std::exchange(first->next_deferred_, nullptr);
-    first->Release();
+  if (!result.removed) {
+    // Still in it, the handle could neither leave its share nor transfer again.
+    LeavePool();
+    TakeMulti().reset();
+  } else if (pool != nullptr) {
+    KeepOrGiveBack(*pool, key, result.code, result.connection_alive,
+                   /*blames_host=*/!shortened);
   }
+  if (!result.status.ok()) return result.status;
+  return TransferStatus(result.code);
 }
 
-void Handle::Defer() {
-  ThisThread& thread = GetThisThread();
-  next_deferred_ = thread.deferred;
-  thread.deferred = RefPtr<Handle>(this).Disown();
-}
+// ---- After a transfer
 
-bool Handle::gated() const {
-  absl::MutexLock lock(&mu_);
-  return gated_;
-}
-
-void Handle::BecomeHolder(Mode mode) {
-  holder_ = ThisThreadToken();
-  mode_ = mode;
-  depth_ = 1;
-  // Here, so that no Cancel() that found a transfer is lost.
-  cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
-  ++GetThisThread().handles_held;
-}
-
-void Handle::BecomeIdle() {
-  --GetThisThread().handles_held;
-  holder_ = nullptr;
-  mode_ = Mode::kIdle;
-  depth_ = 0;
-}
-
-RefPtr<ShareCore> Handle::share() const {
-  if (IsParents()) return nullptr;
-  absl::MutexLock lock(&mu_);
-  return share_;
-}
-
-void Handle::OnShareClosing(ShareCore& share, bool cancel) {
-  bool in_transfer = false;
-  bool detach = false;
-  {
-    absl::MutexLock lock(&mu_);
-    if (share_.get() != &share) return;
-    in_transfer = holder_ != nullptr && mode_ == Mode::kTransfer;
-    if (cancel && in_transfer) CancelLocked(Cancelled::kByClose);
-    detach = holder_ == nullptr && (!gated_ || share.InGate());
-    if (detach) BecomeHolder(Mode::kChange);
-  }
-  if (cancel) (void)WakeCancelled(&share, in_transfer);
-  if (detach) Leave();
-}
-
-void Handle::CancelLocked(Cancelled by) {
-  cancelled_.store(by, std::memory_order_release);
-  // Ends a curl_multi_poll, the one under way or else the next. Where it fails
-  // the poll ends by itself within kPollMilliseconds.
+void Handle::WakePoll() {
+  // Where it fails the poll ends by itself within kPollMilliseconds.
   if (multi_ != nullptr) (void)curl_multi_wakeup(multi_->get());
-}
-
-bool Handle::Cancel() {
-  if (IsParents()) return false;
-  RefPtr<ShareCore> share;
-  bool in_transfer = false;
-  {
-    absl::MutexLock lock(&mu_);
-    in_transfer = holder_ != nullptr && mode_ == Mode::kTransfer;
-    if (in_transfer) CancelLocked(Cancelled::kByCaller);
-    share = share_;
-  }
-  return WakeCancelled(share.get(), in_transfer);
-}
-
-bool Handle::WakeCancelled(ShareCore* share, bool in_transfer) {
-  if (share == nullptr) return in_transfer;
-  if (!in_transfer) return share->CancelGateWaits(this);
-  if (share->pool().limits_transfers()) share->pool().WakeWaiters();
-  return true;
 }
 
 absl::Status Handle::MakeStatus(CURLcode code) {
@@ -314,7 +387,7 @@ absl::Status Handle::MakeStatus(CURLcode code) {
 
 absl::Status Handle::TransferStatus(CURLcode code) {
   if (code == CURLE_OK) return MakeStatus(code);
-  switch (cancelled_.load(std::memory_order_acquire)) {
+  switch (cancelled_by()) {
     case Cancelled::kNo:
       return MakeStatus(code);
     case Cancelled::kByCaller:
@@ -329,68 +402,105 @@ absl::Status Handle::TransferStatus(CURLcode code) {
                       code);
 }
 
-absl::Status Handle::Perform() {
-  const RefPtr<Handle> self(this);
-  absl::Duration waited;
-  if (absl::Status status = Enter(Mode::kTransfer, &waited); !status.ok()) {
-    return status;
-  }
-  absl::Status status = Drive(waited);
-  Leave();
-  return status;
-}
-
-void Handle::LeaveBehind() {
-  RefPtr<Handle>(this).Disown();
-  transferred_in_.store(kLeftBehind, std::memory_order_relaxed);
-  // One that is attached is on its share's list, and found by the table of
-  // attached handles.
-  if (empty()) internal::KeepForever(this);
-}
-
-void Handle::Release() {
-  if (IsParents()) {
-    LeaveBehind();
-    return;
-  }
-  if (KindLocks::ThisThreadHoldsAny() && OwnsCurl()) {
-    Defer();
-    return;
-  }
-  absl::Status refusal;
-  switch (Admit(Mode::kChange, /*release=*/true, refusal)) {
-    case Admission::kNested:
-    case Admission::kBusy:
-      // The end of the use, or of the transfer, releases it.
-      return;
-    case Admission::kHolder:
+void Handle::ForgetFailedName(CURLcode code) {
+  if (!Shares(LockData::kDns)) return;
+  bool elsewhere = ConnectsElsewhere();
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+      elsewhere = true;
       break;
-    case Admission::kRefused:
-      if (OwnsCurl()) {
-        Defer();
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+      break;
+    case CURLE_OPERATION_TIMEDOUT: {
+      // While it connected.
+      curl_off_t connected = 0;
+      if (curl_easy_getinfo(curl_, CURLINFO_CONNECT_TIME_T, &connected) ==
+              CURLE_OK &&
+          connected > 0) {
         return;
       }
-      // The CURL* may be gone when this returns: do without the gate, and so
-      // without libcurl (ReleaseNow).
-      absl::MutexLock lock(&mu_);
-      // A close may be detaching it just now: inside the gate, so that it waits
-      // for nobody; but it may want a kind lock that this thread holds.
-      if (!KindLocks::ThisThreadHoldsAny()) {
-        mu_.Await(absl::Condition(this, &Handle::IsFree));
-      }
-      if (holder_ != nullptr) return;
-      BecomeHolder(Mode::kChange);
       break;
+    }
+    default:
+      return;
   }
-  LeaveSlowly(/*release=*/true);
+  constexpr auto kUsedProxy =  // CURLINFO_USED_PROXY, since 8.7
+      static_cast<CURLINFO>(CURLINFO_LONG + 66);
+  elsewhere |= GetLong(curl_, kUsedProxy) != 0;
+  const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+  const absl::StatusOr<HostPort> host =
+      elsewhere || url == nullptr ? HostPort() : HostPortOf(url);
+  if (!host.ok()) return;
+  HolderShare()->ForgetFailedName(generation()->get(), host->host, host->port);
 }
+
+void Handle::UpdateLends() {
+  if (HolderLends() == Lends::kNever) return;
+  const References references = ConnectionReferences();
+  const bool lends = references == References::kNone ||
+                     (references == References::kCounted && CanLetGoLater());
+  SetLends(lends ? Lends::kYes : Lends::kNo);
+}
+
+bool Handle::StartsWithHttp() const {
+  // Without redirects, what the transfer began with.
+  const MultiHandle* const multi = HolderMulti();
+  return multi->origin_size > 0 &&
+         absl::StartsWithIgnoreCase(
+             absl::string_view(multi->origin_text.data(), multi->origin_size),
+             "http");
+}
+
+void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
+                            bool alive, bool blames_host) {
+  const bool counted = ConnectionReferences() == References::kCounted;
+  const bool redirected = GetLong(curl_, CURLINFO_REDIRECT_COUNT) > 0;
+  const long status = GetLong(curl_, CURLINFO_RESPONSE_CODE);
+  if (counted && HolderLends() != Lends::kNever &&
+      (code != CURLE_OK || redirected || status == 401 || status == 407 ||
+       !StartsWithHttp() || MayAuthenticateConnections()) &&
+      KeepsCredentials(curl_, !CanLetGoLater())) {
+    SetLends(Lends::kNever);
+  }
+  UpdateLends();
+  if (ABSL_PREDICT_FALSE(CastsDoubt(code) && !cancelled())) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kFailed);
+    if (key != 0 && blames_host) pool.CloseIdleTo(key);
+    return;
+  }
+  MultiHandle& multi = *HolderMulti();
+  const long opened = GetLong(curl_, CURLINFO_NUM_CONNECTS);
+  if (ABSL_PREDICT_FALSE(redirected && alive)) {
+    // Its first connection is most likely there, too.
+    const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
+    if (url != nullptr) pool.Note(multi, OriginOf(url));
+  }
+  // Otherwise what is known of its connection to there is still true.
+  const bool used =
+      code == CURLE_OK || alive || GetLong(curl_, CURLINFO_REQUEST_SIZE) > 0;
+  if (ABSL_PREDICT_FALSE(!pool.OnTransferEnd(multi, used ? key : 0, opened,
+                                             redirected, alive))) {
+    pool.Close(TakeMulti(), ConnectionPool::Reason::kOverCap);
+    return;
+  }
+  // One that others cannot have at any time lets go now, where that takes
+  // nothing from its owner.
+  if (counted && code == CURLE_OK && HolderLends() != Lends::kNever &&
+      !CanLetGoLater() && !redirected &&
+      GetText(curl_, CURLINFO_REDIRECT_URL) == nullptr && LetsGoAtOnce() &&
+      LetGo()) {
+    pool.GiveBack(TakeMulti());
+  }
+}
+
+// ---- Its owner has gone
 
 void Handle::ReleaseNow() {
   bool attached = false;
   bool outside_gate = false;
   {
     absl::MutexLock lock(&mu_);
-    release_requested_ = false;
     attached = share_ != nullptr;
     outside_gate = gated_ && !share_->InGate();
   }
@@ -411,7 +521,7 @@ void Handle::ReleaseNow() {
 }
 
 void Handle::KeepForever() {
-  ShareHandle::KeepForever(generation_);
+  ShareHandle::KeepForever(generation());
   LeaveShare();
   if (MultiHandle* const multi = TakeMulti().release(); multi != nullptr) {
     internal::KeepForever(multi);

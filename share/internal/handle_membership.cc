@@ -1,5 +1,5 @@
-// How a Handle comes into a share, moves from one of its generations to the
-// next, and leaves it.
+#include "curlshare/share/internal/handle_membership.h"
+
 #include <curl/curl.h>
 
 #include <algorithm>
@@ -14,11 +14,7 @@
 #include "absl/time/time.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
-#include "curlshare/share/internal/connection_pool.h"
-#include "curlshare/share/internal/connection_references.h"
 #include "curlshare/share/internal/error.h"
-#include "curlshare/share/internal/handle.h"
-#include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/kind_locks.h"
@@ -27,7 +23,9 @@
 
 namespace curlshare::internal {
 
-absl::Status Handle::AlreadyAttached() const {
+HandleMembership::~HandleMembership() = default;
+
+absl::Status HandleMembership::AlreadyAttached() const {
   if (IsParents()) return ParentsError();
   const RefPtr<ShareCore> share = this->share();
   if (share == nullptr) {
@@ -41,7 +39,7 @@ absl::Status Handle::AlreadyAttached() const {
                " already; detach it first");
 }
 
-absl::Status Handle::PrepareTransfer() {
+absl::Status HandleMembership::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
   if (!ShareCore::IsClosing(share->epoch())) return MoveToNewest(*share);
   // One that cannot leave (see LeaveSlowly) transfers in the share once more:
@@ -50,7 +48,7 @@ absl::Status Handle::PrepareTransfer() {
   return absl::OkStatus();
 }
 
-absl::Status Handle::MoveToNewest(ShareCore& share) {
+absl::Status HandleMembership::MoveToNewest(ShareCore& share) {
   Generation newest = share.Newest();
   // A close came in between: it will find this handle in transfer.
   if (newest.handle == nullptr) return absl::OkStatus();
@@ -78,7 +76,7 @@ absl::Status Handle::MoveToNewest(ShareCore& share) {
   return status;
 }
 
-absl::Status Handle::PrepareForKinds() {
+absl::Status HandleMembership::PrepareForKinds() {
   if (Shares(LockData::kCookie)) {
     const CURLcode code = TurnCookiesOn();
     if (code != CURLE_OK) {
@@ -104,11 +102,11 @@ absl::Status Handle::PrepareForKinds() {
   return absl::OkStatus();
 }
 
-CURLcode Handle::LimitDnsAge(long seconds) {
+CURLcode HandleMembership::LimitDnsAge(long seconds) {
   return curl_easy_setopt(curl_, CURLOPT_DNS_CACHE_TIMEOUT, seconds);
 }
 
-CURLcode Handle::SetShare(const ShareHandle* share) {
+CURLcode HandleMembership::SetShare(const ShareHandle* share) {
   const bool leaves_cookies =
       Shares(LockData::kCookie) &&
       (share == nullptr || !share->kinds().Contains(LockData::kCookie));
@@ -130,7 +128,7 @@ CURLcode Handle::SetShare(const ShareHandle* share) {
 // So that curl_easy_cleanup, or whatever comes first, does not put a jar
 // without the share's cookies in the place of the file that was just written.
 // It also makes the handle a jar of its own: the cookie engine stays on.
-void Handle::AfterLeavingCookies() {
+void HandleMembership::AfterLeavingCookies() {
   (void)curl_easy_setopt(curl_, CURLOPT_COOKIEJAR, nullptr);
 }
 
@@ -141,7 +139,7 @@ void Handle::AfterLeavingCookies() {
 // the place of the handle's own. The engine then stays on until
 // curl_easy_cleanup, and what this makes for the comment goes when the handle
 // is back in the share.
-CURLcode Handle::TurnCookiesOn() {
+CURLcode HandleMembership::TurnCookiesOn() {
   CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, nullptr);
   if (code != CURLE_OK) return code;
   code = curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "# a comment");
@@ -150,11 +148,11 @@ CURLcode Handle::TurnCookiesOn() {
   return code == CURLE_OK ? back : code;
 }
 
-bool Handle::Shares(LockData kind) const {
+bool HandleMembership::Shares(LockData kind) const {
   return generation_ != nullptr && generation_->kinds().Contains(kind);
 }
 
-absl::Status Handle::Attach(const RefPtr<ShareCore>& share) {
+absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share) {
   if (IsParents()) return ParentsError();
   if (absl::Status status = share->CheckProcess(); !status.ok()) return status;
   if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
@@ -177,11 +175,12 @@ absl::Status Handle::Attach(const RefPtr<ShareCore>& share) {
   return status;
 }
 
-absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
-                                  bool* try_again) {
+absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
+                                            bool in_gate, bool* try_again) {
   *try_again = false;
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
-  if (const RefPtr<Handle> other = EnterAttached(this); other != nullptr) {
+  if (const RefPtr<HandleMembership> other = EnterAttached(this);
+      other != nullptr) {
     Leave();
     return other->AlreadyAttached();
   }
@@ -223,7 +222,7 @@ absl::Status Handle::AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
   return status;
 }
 
-absl::Status Handle::Detach() {
+absl::Status HandleMembership::Detach() {
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
   absl::Status status = share() == nullptr
                             ? Error(absl::StatusCode::kFailedPrecondition,
@@ -233,17 +232,12 @@ absl::Status Handle::Detach() {
   return status;
 }
 
-absl::Status Handle::LeaveForGood() {
-  // An Easy goes on transferring, with the connections that it keeps.
-  MultiHandle* const multi = HolderMulti();
-  if (!OwnsCurl() && multi != nullptr && multi->pooled &&
-      ConnectionReferences() == References::kNone) {
-    HolderShare()->pool().GiveBack(TakeMulti());
-  }
+absl::Status HandleMembership::LeaveForGood() {
+  GiveBackConnections();
   return DetachNow();
 }
 
-absl::Status Handle::DetachNow() {
+absl::Status HandleMembership::DetachNow() {
   const CURLcode code = SetShare(nullptr);
   if (code == CURLE_BAD_FUNCTION_ARGUMENT) {
     return WithEasyCode(
@@ -261,7 +255,7 @@ absl::Status Handle::DetachNow() {
   return absl::OkStatus();
 }
 
-void Handle::LeaveShare() {
+void HandleMembership::LeaveShare() {
   LeavePool();
   LeaveAttached(this);
   generation_.reset();

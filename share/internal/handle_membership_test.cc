@@ -1,4 +1,6 @@
 // How a CURL* comes into a share, moves within it, and leaves it.
+#include "curlshare/share/internal/handle_membership.h"
+
 #include <curl/curl.h>
 
 #include <cstdint>

@@ -1,16 +1,17 @@
-// Who may touch a CURL* when: the table in handle.h, row by row.
+// What a handle does for a transfer: which connections it has, by what the
+// server counted.
 #include "curlshare/share/internal/handle.h"
 
 #include <curl/curl.h>
 
 #include <memory>
-#include <thread>
+#include <string>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/connection_pool.h"
-#include "curlshare/share/internal/fork_count.h"
+#include "curlshare/share/internal/connection_references.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -18,223 +19,142 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share_handle.h"
+#include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
 #include "gtest/gtest.h"
 
 namespace curlshare::internal {
 namespace {
 
-using ::curlshare::testing::StatusIs;
-using Mode = Handle::Mode;
+using ::curlshare::testing::HttpServer;
 
-constexpr auto kRefused = absl::StatusCode::kFailedPrecondition;
+size_t Drop(char*, size_t size, size_t count, void*) { return size * count; }
 
-struct CurlDeleter {
-  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
+// As an Easy, as far as its connections go.
+class LendingHandle : public Handle {
+ public:
+  using Handle::Handle;
+  bool may_authenticate = false;
+  bool own_connections = false;
+  int saved = 0;
+
+ private:
+  bool CanLetGoLater() const override { return true; }
+  bool MayAuthenticateConnections() const override { return may_authenticate; }
+  bool wants_own_connections() const override { return own_connections; }
+  bool SaveAnswers() override {
+    ++saved;
+    return true;
+  }
 };
-using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
 
-RefPtr<ShareCore> NewCore(bool gated = false) {
-  const auto locks = std::make_shared<KindLocks>(nullptr);
-  return RefPtr<ShareCore>(new ShareCore(
-      nullptr, /*detach_on_close=*/true,
-      gated ? Concurrency::kGated : Concurrency::kAuto, {}, locks,
-      ShareHandle::Create(LockData::kConnect, gated, locks).value()));
-}
+struct Client {
+  explicit Client(const std::string& url)
+      : curl(curl_easy_init(), &curl_easy_cleanup),
+        handle(new LendingHandle(curl.get())) {
+    const curl_write_callback drop = &Drop;
+    curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop);
+    curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
+  }
+  ~Client() { handle->Release(); }
+
+  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl;
+  RefPtr<LendingHandle> handle;
+};
 
 class HandleTest : public ::testing::Test {
  protected:
+  HandleTest() {
+    const auto locks = std::make_shared<KindLocks>(nullptr);
+    core_ = RefPtr<ShareCore>(new ShareCore(
+        nullptr, /*detach_on_close=*/true, Concurrency::kAuto, {}, locks,
+        ShareHandle::Create(LockData::kConnect, /*gated=*/false, locks)
+            .value()));
+  }
   ~HandleTest() override {
-    handle_->Release();
+    EXPECT_OK(core_->Close(absl::InfiniteFuture(), /*cancel=*/false));
     EXPECT_EQ(GetThisThread().handles_held, 0);
-    EXPECT_EQ(GetThisThread().gates_held, 0);
   }
 
-  ConnectionKeeper& keeper() { return *handle_; }
-
-  const CurlPtr curl_{curl_easy_init()};
-  const RefPtr<Handle> handle_{new Handle(curl_.get())};
+  const std::unique_ptr<HttpServer> server_ = HttpServer::Start().value();
+  RefPtr<ShareCore> core_;
 };
 
-TEST_F(HandleTest, AUseNestsAndRefusesAllElse) {
-  ASSERT_OK(handle_->Enter(Mode::kUse));
-  EXPECT_OK(handle_->Enter(Mode::kUse));
-  handle_->Leave();
-  EXPECT_THAT(handle_->Enter(Mode::kTransfer), StatusIs(kRefused));
-  EXPECT_THAT(handle_->Enter(Mode::kChange), StatusIs(kRefused));
-  EXPECT_FALSE(handle_->Cancel());
-  handle_->Leave();
-  EXPECT_OK(handle_->Enter(Mode::kChange));
-  handle_->Leave();
+TEST_F(HandleTest, WithoutAShareItHasConnectionsOfItsOwn) {
+  Client client(server_->url("/"));
+  EXPECT_OK(client.handle->Perform());
+  EXPECT_OK(client.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 1);
+  EXPECT_EQ(core_->pool().stats().opened, 0u);
 }
 
-TEST_F(HandleTest, ATransferAllowsUsesOfItsThreadAndRefusesOthers) {
-  ASSERT_OK(handle_->Enter(Mode::kTransfer));
-  EXPECT_OK(handle_->Enter(Mode::kUse));
-  handle_->Leave();
-  EXPECT_THAT(handle_->Enter(Mode::kTransfer), StatusIs(kRefused));
-  std::thread([&] {
-    for (Mode mode : {Mode::kUse, Mode::kTransfer, Mode::kChange}) {
-      EXPECT_THAT(handle_->Enter(mode), StatusIs(kRefused));
-    }
-  }).join();
-  EXPECT_TRUE(handle_->Cancel());
-  EXPECT_TRUE(handle_->cancelled());
-  handle_->Leave();
-  ASSERT_OK(handle_->Enter(Mode::kTransfer));
-  EXPECT_FALSE(handle_->cancelled()) << "of the transfer before";
-  handle_->Leave();
+// What an idle handle keeps, another takes over: it saves what its owner may
+// still ask for, and is idle again.
+TEST_F(HandleTest, AnIdleHandlesConnectionIsTakenOver) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_EQ(core_->pool().stats().idle, 1u);
+  EXPECT_OK(second.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 1);
+  const bool lets_go = ConnectionReferences() != References::kNone;
+  EXPECT_EQ(first.handle->saved, lets_go ? 1 : 0);
+  EXPECT_OK(first.handle->Enter(Handle::Mode::kChange));
+  first.handle->Leave();
 }
 
-TEST_F(HandleTest, AUseOfAnotherThreadIsWaitedFor) {
-  ASSERT_OK(handle_->Enter(Mode::kUse));
-  int order = 0;  // unguarded but for the handle: ThreadSanitizer would tell
-  std::thread other([&] {
-    ASSERT_OK(handle_->Enter(Mode::kTransfer));
-    EXPECT_EQ(order++, 1);
-    handle_->Leave();
-  });
-  EXPECT_EQ(order++, 0);
-  handle_->Leave();
-  other.join();
+// One in use does not give anything away.
+TEST_F(HandleTest, ABusyHandlesConnectionIsNot) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  ASSERT_OK(first.handle->Enter(Handle::Mode::kUse));
+  EXPECT_OK(second.handle->Perform());
+  first.handle->Leave();
+  EXPECT_EQ(server_->counts().connections, 2);
 }
 
-// As a close, and the connection pool, visit a handle.
-TEST_F(HandleTest, IsHeldFromOutsideOnlyWhileItIsIdle) {
-  using Purpose = ConnectionKeeper::Purpose;
-  EXPECT_FALSE(keeper().IsHeld());
-  EXPECT_TRUE(keeper().CanHold());
-  EXPECT_FALSE(keeper().TryHold(Purpose::kLend)) << "it has not transferred";
-  for (Mode mode : {Mode::kUse, Mode::kTransfer, Mode::kChange}) {
-    ASSERT_OK(handle_->Enter(mode));
-    EXPECT_TRUE(keeper().IsHeld());
-    EXPECT_FALSE(keeper().CanHold());
-    EXPECT_FALSE(keeper().TryHold(Purpose::kClose));
-    handle_->Leave();
-  }
-  ASSERT_TRUE(keeper().TryHold(Purpose::kClose));
-  absl::Notification entered;
-  std::thread owner([&] {
-    // Waits for who holds it.
-    EXPECT_OK(handle_->Enter(Mode::kUse));
-    entered.Notify();
-    handle_->Leave();
-  });
-  EXPECT_FALSE(entered.HasBeenNotified());
-  keeper().EndHold();
-  owner.join();
+TEST_F(HandleTest, WhatLibcurlCannotTellApartIsNotShared) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  first.handle->own_connections = true;
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_OK(second.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2);
+  EXPECT_EQ(core_->pool().stats().opened, 1u);
 }
 
-TEST_F(HandleTest, OfAGatedGenerationIsHeldInsideTheGateOnly) {
-  const RefPtr<ShareCore> core = NewCore(/*gated=*/true);
-  ASSERT_OK(handle_->Attach(core));
-  EXPECT_TRUE(handle_->gated());
-  EXPECT_FALSE(keeper().TryHold(ConnectionKeeper::Purpose::kClose));
-  EXPECT_FALSE(keeper().CanHold());
-  EXPECT_FALSE(keeper().IsHeld());
-  ASSERT_OK(core->EnterGate());
-  EXPECT_TRUE(keeper().TryHold(ConnectionKeeper::Purpose::kClose));
-  keeper().EndHold();
-  core->LeaveGate();
-  ASSERT_OK(handle_->Detach());
-  EXPECT_FALSE(handle_->gated());
+TEST_F(HandleTest, AFailedTransfersConnectionDoesNotComeBack) {
+  Client client(server_->url("/delay?ms=10000"));
+  ASSERT_OK(client.handle->Attach(core_));
+  curl_easy_setopt(client.curl.get(), CURLOPT_TIMEOUT_MS, 50L);
+  const absl::Status status = client.handle->Perform();
+  EXPECT_EQ(GetEasyCode(status), CURLE_OPERATION_TIMEDOUT);
+  EXPECT_EQ(core_->pool().stats().idle, 0u);
+  curl_easy_setopt(client.curl.get(), CURLOPT_URL, server_->url("/").c_str());
+  EXPECT_OK(client.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2);
 }
 
-// ---- In a forked child
-
-// As after a fork, until it goes. A real one: easy/fork_test.
-class AsInAChild {
- public:
-  AsInAChild() { this_process.store(CountOfChild(parent_)); }
-  AsInAChild(const AsInAChild&) = delete;
-  AsInAChild& operator=(const AsInAChild&) = delete;
-  ~AsInAChild() { this_process.store(parent_); }
-
- private:
-  const ForkCount parent_ = ThisProcess();
-};
-
-TEST_F(HandleTest, AChildIsRefusedWhatHasTransferred) {
-  const RefPtr<ShareCore> share = NewCore();
-  const CurlPtr idle_curl(curl_easy_init());
-  const RefPtr<Handle> idle(new Handle(idle_curl.get()));
-  ASSERT_OK(idle->Attach(share));
-  ASSERT_OK(handle_->Attach(share));
-  ASSERT_OK(handle_->Enter(Mode::kTransfer));
-  {
-    const AsInAChild child;
-    EXPECT_FALSE(handle_->Cancel());
-  }
-  handle_->Leave();
-  {
-    const AsInAChild child;
-    for (const RefPtr<Handle>& each : {handle_, idle}) {
-      for (Mode mode : {Mode::kUse, Mode::kTransfer, Mode::kChange}) {
-        EXPECT_THAT(each->Enter(mode), StatusIs(kRefused));
-      }
-      EXPECT_THAT(each->Perform(), StatusIs(kRefused));
-      EXPECT_THAT(each->Attach(NewCore()), StatusIs(kRefused));
-      EXPECT_THAT(each->Detach(), StatusIs(kRefused));
-      EXPECT_EQ(each->share(), nullptr);
-    }
-    const CurlPtr curl(curl_easy_init());
-    const RefPtr<Handle> fresh(new Handle(curl.get()));
-    EXPECT_THAT(fresh->Attach(share), StatusIs(kRefused));
-    const RefPtr<Handle> second(new Handle(curl_.get()));
-    EXPECT_THAT(second->Attach(NewCore()), StatusIs(kRefused));
-    EXPECT_THAT(share->Close(absl::InfinitePast(), /*cancel=*/true),
-                StatusIs(kRefused));
-    EXPECT_THAT(share->ChangeKinds(LockData::kDns, {}), StatusIs(kRefused));
-    EXPECT_EQ(share->CloseIdleConnections(absl::ZeroDuration()), 0U);
-    EXPECT_TRUE(share->kinds().empty());
-    EXPECT_EQ(share->attached(), 0U);
-    EXPECT_FALSE(share->closed());
-  }
-  EXPECT_OK(handle_->Enter(Mode::kUse));
-  handle_->Leave();
-  EXPECT_EQ(share->attached(), 2U);
-  idle->Release();
-}
-
-TEST_F(HandleTest, AChildMayUseWhatHasNotTransferred) {
-  const RefPtr<ShareCore> share = NewCore();
-  ASSERT_OK(handle_->Attach(share));
-  const AsInAChild child;
-  EXPECT_EQ(handle_->share().get(), share.get());
-  EXPECT_OK(handle_->Enter(Mode::kTransfer));
-  EXPECT_TRUE(handle_->Cancel());
-  handle_->Leave();
-  {
-    const AsInAChild grandchild;
-    EXPECT_THAT(handle_->Enter(Mode::kUse), StatusIs(kRefused));
-  }
-  EXPECT_OK(share->Close(absl::InfiniteFuture(), /*cancel=*/false));
-  // For the fixture, in the parent.
-  handle_->Release();
-}
-
-TEST_F(HandleTest, WhatIsReleasedInAChildStaysAsItIs) {
-  const RefPtr<ShareCore> share = NewCore();
-  const RefPtr<Handle> attached(new Handle(curl_.get()));
-  ASSERT_OK(attached->Attach(share));
-  ASSERT_OK(attached->Enter(Mode::kTransfer));
-  attached->Leave();
-  const CurlPtr curl(curl_easy_init());
-  const RefPtr<Handle> alone(new Handle(curl.get()));
-  ASSERT_OK(alone->Enter(Mode::kTransfer));
-  alone->Leave();
-  {
-    const AsInAChild child;
-    attached->Release();
-    alone->Release();
-    share->Abandon();
-    // Another CURL* may have its address by then.
-    const RefPtr<Handle> another(new Handle(curl_.get()));
-    EXPECT_OK(another->Attach(NewCore()));
-    another->Release();
-  }
-  EXPECT_EQ(share->attached(), 1U);
-  EXPECT_FALSE(share->closed());
+// It leaves the share, and its connections, to others, or takes them along:
+// in any case both go on.
+TEST_F(HandleTest, TransfersAfterItHasLeft) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_OK(first.handle->Detach());
+  EXPECT_EQ(core_->pool().stats().in_use, 0u);
+  EXPECT_OK(second.handle->Perform());
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2);
 }
 
 }  // namespace

@@ -22,7 +22,7 @@
 #include "curlshare/share/internal/dns_cache.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/gate.h"
-#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/handle_holder.h"
 #include "curlshare/share/internal/kept_forever.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -118,7 +118,7 @@ absl::Status ShareCore::Visit(LockData kind,
     status = VisitInGate(kind, use, in_gate, &try_again);
     if (in_gate) LeaveGate();
   }
-  Handle::ReleaseDeferred();
+  HandleHolder::ReleaseDeferred();
   return status;
 }
 
@@ -148,7 +148,7 @@ absl::Status ShareCore::VisitInGate(
   return status;
 }
 
-absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
+absl::StatusOr<Generation> ShareCore::Link(HandleHolder* handle) {
   absl::MutexLock lock(&mu_);
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   handle->InsertBefore(&unvisited_);
@@ -156,7 +156,7 @@ absl::StatusOr<Generation> ShareCore::Link(Handle* handle) {
   return Generation{current_, epoch()};
 }
 
-void ShareCore::Unlink(Handle* handle) {
+void ShareCore::Unlink(HandleHolder* handle) {
   std::shared_ptr<const ShareHandle> last;
   {
     absl::MutexLock lock(&mu_);
@@ -167,7 +167,7 @@ void ShareCore::Unlink(Handle* handle) {
   if (last != nullptr) Finish(std::move(last));
 }
 
-uint64_t ShareCore::NoteCannotLeave(Handle* handle) {
+uint64_t ShareCore::NoteCannotLeave(HandleHolder* handle) {
   absl::MutexLock lock(&mu_);
   handle->Remove();
   handle->InsertBefore(&cannot_leave_);
@@ -256,16 +256,16 @@ void ShareCore::BeginClosing(bool cancel) {
 
 void ShareCore::VisitAttached() {
   while (true) {
-    RefPtr<Handle> handle;
+    RefPtr<HandleHolder> handle;
     bool cancel = false;
     {
       absl::MutexLock lock(&mu_);
       if (unvisited_.empty()) return;
-      auto* first = static_cast<Handle*>(unvisited_.next);
+      auto* first = static_cast<HandleHolder*>(unvisited_.next);
       first->Remove();
       first->InsertBefore(&visited_);
       // Its owner takes it off the list, under `mu_`, before letting it die.
-      handle = RefPtr<Handle>(first);
+      handle = RefPtr<HandleHolder>(first);
       cancel = cancel_;
     }
     handle->OnShareClosing(*this, cancel);
@@ -349,7 +349,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
   VisitThroughGate(deadline);
   pool_.Shut();
   FinishIfEmpty();
-  Handle::ReleaseDeferred();
+  HandleHolder::ReleaseDeferred();
   absl::MutexLock lock(&mu_);
   const bool settled = mu_.AwaitWithDeadline(
       absl::Condition(this, &ShareCore::IsSettled), deadline);
@@ -406,7 +406,7 @@ void ShareCore::Abandon() {
     pool_.Shut();
   }
   FinishIfEmpty();
-  Handle::ReleaseDeferred();
+  HandleHolder::ReleaseDeferred();
 }
 
 absl::Status ShareCore::CheckMayChange() const {

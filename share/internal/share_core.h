@@ -52,7 +52,7 @@ class Share;
 
 namespace internal {
 
-class Handle;
+class HandleHolder;
 
 // A CURLSH and the epoch that it belongs to.
 struct Generation {
@@ -80,14 +80,15 @@ class ShareCore final : public RefCounted {
 
   // Takes `handle` in and says what to attach it to. kFailedPrecondition where
   // the share is closing or closed.
-  absl::StatusOr<Generation> Link(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
+  absl::StatusOr<Generation> Link(HandleHolder* handle)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Lets `handle` go; it holds no ShareHandle of this share any more. The last
   // one out of a share that is closing frees the CURLSH.
-  void Unlink(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
+  void Unlink(HandleHolder* handle) ABSL_LOCKS_EXCLUDED(mu_);
   // `handle`, whose holder calls this, cannot leave though the share is
   // closing. How many closes have begun: one that begins later tries again,
   // unless it finds the handle still held.
-  uint64_t NoteCannotLeave(Handle* handle) ABSL_LOCKS_EXCLUDED(mu_);
+  uint64_t NoteCannotLeave(HandleHolder* handle) ABSL_LOCKS_EXCLUDED(mu_);
   uint64_t closes() const ABSL_LOCKS_EXCLUDED(mu_);
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);

@@ -4,7 +4,7 @@
 
 namespace curlshare::internal {
 
-class Handle;
+class HandleHolder;
 
 // Identifies the calling thread for as long as it lives; never null.
 using ThreadToken = const void*;
@@ -12,10 +12,11 @@ using ThreadToken = const void*;
 // Plain data, so that it is usable until the very end of a thread and costs
 // no initialisation check.
 struct ThisThread {
-  int kind_locks_held = 0;     // of any share: see KindLocks
-  int handles_held = 0;        // in transfer or in use: see Handle
-  int gates_held = 0;          // of gated shares: see Gate
-  Handle* deferred = nullptr;  // a list of those to release: Handle::Release
+  int kind_locks_held = 0;  // of any share: see KindLocks
+  int handles_held = 0;     // in transfer or in use: see HandleHolder
+  int gates_held = 0;       // of gated shares: see Gate
+  HandleHolder* deferred =
+      nullptr;  // a list of those to release: HandleHolder::Release
 };
 
 inline ThisThread& GetThisThread() {
