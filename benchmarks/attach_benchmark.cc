@@ -192,10 +192,8 @@ void BM_Close_ByHand(benchmark::State& state) {
 void BeginEndTransfer(benchmark::State& state, Share& share) {
   const CurlPtr curl(curl_easy_init());
   absl::StatusOr<Attachment> attachment = share.Attach(curl.get());
-  TransferOptions options;
-  options.install_progress_function = false;
   for (auto _ : state) {
-    auto transfer = attachment->BeginTransfer(options);
+    auto transfer = attachment->BeginTransfer();
     if (!transfer.ok() || !transfer->End(CURLE_OK).ok()) {
       state.SkipWithError("BeginTransfer failed");
     }

@@ -1201,12 +1201,14 @@ absl::StatusOr<Easy> Easy::DuplicateNow(Core& core) {
     return status;
   }
   const internal::RefPtr<internal::ShareCore> share = core.share();
-  if (share != nullptr) {
-    absl::Status status = easy.core_->Attach(share);
+  if (share == nullptr) {
+    easy.core_->RefuseAs(core);
+    return easy;
+  }
+  if (absl::Status status = easy.core_->Attach(share); !status.ok()) {
     // Otherwise the share has begun to close, and this handle leaves it now.
-    if (!status.ok() && !internal::ShareCore::IsClosing(share->epoch())) {
-      return status;
-    }
+    if (!internal::ShareCore::IsClosing(share->epoch())) return status;
+    easy.core_->RefuseAs(core);
   }
   return easy;
 }

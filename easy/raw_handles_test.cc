@@ -25,6 +25,7 @@
 #include "curlshare/share/connection_options.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
 #include "curlshare/testing/ftp_server.h"
@@ -46,6 +47,8 @@ using ::curlshare::testing::TempFile;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+using CurlPtr = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
 
 size_t Drop(char*, size_t size, size_t count, void*) { return size * count; }
 
@@ -578,6 +581,101 @@ TEST(OwnersCookieJar, OfANativeHandleIsSavedToo) {
   std::ifstream in(jar.path());
   EXPECT_THAT(std::string(std::istreambuf_iterator<char>(in), {}),
               HasSubstr("saved"));
+}
+
+// ---- Share::Perform
+
+class SharePerformTest : public ::testing::TestWithParam<Concurrency> {
+ protected:
+  SharePerformTest() {
+    ShareOptions options;
+    options.lock_data = LockData::kConnect;
+    options.concurrency = GetParam();
+    share_ = NewShare(options);
+  }
+
+  // As an owner that knows nothing of the share.
+  CurlPtr NewCurl(absl::string_view path) const {
+    CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
+    const curl_write_callback drop = &Drop;
+    EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop),
+              CURLE_OK);
+    SetUrl(curl, path);
+    return curl;
+  }
+  void SetUrl(const CurlPtr& curl, absl::string_view path) const {
+    EXPECT_EQ(
+        curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url(path).c_str()),
+        CURLE_OK);
+  }
+
+  const std::unique_ptr<HttpServer> server_ = HttpServer::Start().value();
+  std::unique_ptr<Share> share_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Concurrency, SharePerformTest,
+                         ::testing::Values(Concurrency::kAuto,
+                                           Concurrency::kGated),
+                         [](const auto& info) {
+                           return std::string(ConcurrencyName(info.param));
+                         });
+
+TEST_P(SharePerformTest, KeepsTheConnectionForTheNextAndForOthers) {
+  const CurlPtr one = NewCurl("/");
+  const CurlPtr other = NewCurl("/bytes?n=10");
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_OK(share_->Perform(one.get()));
+    EXPECT_EQ(share_->attached(), 0u);
+    SetUrl(one, "/bytes?n=100");
+    EXPECT_OK(share_->Perform(other.get()));
+  }
+  EXPECT_EQ(server_->counts().requests, 20);
+  EXPECT_EQ(server_->counts().connections, 1);
+  // What its owner may read is there.
+  long status = 0;
+  EXPECT_EQ(curl_easy_getinfo(one.get(), CURLINFO_RESPONSE_CODE, &status),
+            CURLE_OK);
+  EXPECT_EQ(status, 200);
+}
+
+TEST_P(SharePerformTest, AFailureIsToldAndTheHandleIsFree) {
+  const CurlPtr curl = NewCurl("/drop?after=10");
+  EXPECT_FALSE(share_->Perform(curl.get()).ok());
+  SetUrl(curl, "/");
+  EXPECT_OK(share_->Perform(curl.get()));
+  EXPECT_EQ(curl_easy_perform(curl.get()), CURLE_OK) << "without the share";
+  EXPECT_THAT(share_->Perform(nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  const auto attachment = share_->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  EXPECT_THAT(share_->Perform(curl.get()),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+}
+
+TEST_P(SharePerformTest, OnceTheShareIsClosedItIsRefusedOrRunsAlone) {
+  const CurlPtr curl = NewCurl("/");
+  EXPECT_OK(share_->Close());
+  EXPECT_THAT(share_->Perform(curl.get()),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr(share_->name())));
+  EXPECT_EQ(server_->counts().requests, 0);
+  EXPECT_OK(share_->Perform(curl.get(), AfterClose::kTransferAlone));
+  EXPECT_OK(share_->Perform(curl.get(), AfterClose::kTransferAlone));
+  EXPECT_EQ(server_->counts().requests, 2);
+  EXPECT_EQ(server_->counts().connections, 1) << "the handle's own";
+}
+
+TEST_P(SharePerformTest, CloseNowEndsIt) {
+  const CurlPtr curl = NewCurl("/stall");
+  std::thread thread([&] {
+    EXPECT_THAT(share_->Perform(curl.get()),
+                StatusIs(absl::StatusCode::kCancelled));
+    EXPECT_THAT(share_->Perform(curl.get()),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+  });
+  ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+  EXPECT_OK(share_->CloseNow(absl::Now() + absl::Seconds(60)));
+  thread.join();
 }
 
 }  // namespace

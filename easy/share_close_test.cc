@@ -110,6 +110,74 @@ class UngatedShareCloseTest : public CloseTest {
   UngatedShareCloseTest() : CloseTest(Concurrency::kAuto) {}
 };
 
+// ---- What begins after a close
+
+ShareOptions RefusesAfterClose() {
+  ShareOptions options;
+  options.after_close = AfterClose::kRefuse;
+  return options;
+}
+
+// Idle handles, of which the close takes one out, and the other's transfer
+// finds the share closing.
+TEST_P(ShareCloseTest, RefusesTransfersAfterItWhereAskedTo) {
+  const auto refused = StatusIs(absl::StatusCode::kFailedPrecondition,
+                                HasSubstr("AfterClose::kRefuse"));
+  const auto share = NewShare(RefusesAfterClose());
+  Easy easy = NewEasy(*share);
+  EXPECT_OK(easy.Fetch(url("/")).status());
+  EXPECT_OK(share->Close());
+  EXPECT_EQ(easy.share(), nullptr);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_THAT(easy.Fetch(url("/")).status(), refused);
+  }
+  Easy copy = easy.Duplicate().value();
+  EXPECT_THAT(copy.Fetch(url("/")).status(), refused);
+  EXPECT_OK(easy.Reset());
+  EXPECT_THAT(easy.Fetch(url("/")).status(), refused);
+  EXPECT_EQ(server_->counts().requests, 1);
+  // Until its owner says what else is to be.
+  const auto next = NewShare();
+  EXPECT_OK(easy.Attach(*next));
+  EXPECT_OK(easy.Fetch(url("/")).status());
+  EXPECT_OK(next->Close());
+  EXPECT_OK(easy.Fetch(url("/")).status()) << "as this share has it";
+  EXPECT_OK(copy.Detach());
+  EXPECT_OK(copy.Fetch(url("/")).status());
+  EXPECT_THAT(copy.Detach(), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+// The close comes while one handle is stalled in the server and another in use.
+// What is under way goes on.
+TEST_P(ShareCloseTest, RefusesTheNextTransferOfABusyHandle) {
+  auto share = NewShare(RefusesAfterClose());
+  Easy busy = NewEasy(*share);
+  Easy used = NewEasy(*share);
+  CURL* curl = curl_easy_init();
+  auto attachment = share->Attach(curl);
+  ASSERT_OK(attachment.status());
+  std::thread transfer([&] {
+    EXPECT_OK(busy.Fetch(url("/stall")).status());
+    EXPECT_THAT(busy.Fetch(url("/")).status(),
+                StatusIs(absl::StatusCode::kFailedPrecondition));
+  });
+  WaitForStalled(1);
+  {
+    auto use = used.BeginUse();
+    ASSERT_OK(use.status());
+    share.reset();
+  }
+  EXPECT_THAT(used.Fetch(url("/")).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(attachment->Perform(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_EQ(server_->counts().requests, 1);
+  attachment = Attachment();
+  curl_easy_cleanup(curl);
+}
+
 // ---- Closing while handles transfer
 
 // The transfer is stalled in the server when Close comes; Close has taken out
@@ -936,7 +1004,9 @@ TEST_F(UngatedShareCloseTest, CloseNowEndsACurlEasyPerformWithinATransfer) {
   auto attachment = share->Attach(curl);
   ASSERT_OK(attachment.status());
   std::thread thread([&] {
-    auto transfer = attachment->BeginTransfer();
+    TransferOptions options;
+    options.install_progress_function = true;
+    auto transfer = attachment->BeginTransfer(std::move(options));
     ASSERT_OK(transfer.status());
     EXPECT_THAT(transfer->End(curl_easy_perform(curl)),
                 StatusIs(absl::StatusCode::kCancelled));

@@ -8,7 +8,7 @@
 #include "absl/status/statusor.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
-#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/raw_handle.h"
 
 namespace curlshare {
 namespace {
@@ -79,10 +79,20 @@ absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(
         "the share is gated: a transfer of your own would keep every other "
         "thread out of it; use Attachment::Perform()");
   }
-  Transfer transfer(handle_, options.install_progress_function);
+  // From here on it ends what has begun.
+  Transfer transfer(handle_);
   if (options.install_progress_function) {
+    transfer.progress_installed_ = true;
     absl::Status status = InstallProgress(*handle_);
     if (!status.ok()) return status;
+  }
+  if (options.on_cancel != nullptr) {
+    absl::Status status = handle_->SetCancelHook(std::move(options.on_cancel));
+    if (!status.ok()) return status;
+  }
+  if (options.any_thread) {
+    transfer.any_thread_ = true;
+    handle_->LeaveToAnyThread();
   }
   return transfer;
 }
@@ -113,7 +123,12 @@ void Attachment::Transfer::Finish() {
   if (over()) return;
   ended_.store(true, std::memory_order_release);
   if (progress_installed_) RemoveProgress(handle_->curl());
-  handle_->Leave();
+  handle_->ClearCancelHook();
+  if (any_thread_) {
+    handle_->LeaveFromAnyThread();
+  } else {
+    handle_->Leave();
+  }
 }
 
 }  // namespace curlshare

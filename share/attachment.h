@@ -92,27 +92,46 @@
 #include <atomic>
 #include <utility>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/raw_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 
 namespace curlshare {
 
+// How Cancel() and Share::CloseNow() end a transfer of your own, and who may.
 struct TransferOptions {
-  // Whether the Transfer sets CURLOPT_XFERINFOFUNCTION, CURLOPT_XFERINFODATA
-  // and CURLOPT_NOPROGRESS for its duration, so that Cancel() and
-  // Share::CloseNow() can end a curl_easy_perform; it puts NULL and 1 back. A
-  // handle with a progress function of its own passes false, and returns
-  // non-zero from that function when Transfer::cancelled().
-  bool install_progress_function = true;
+  // For a curl_easy_perform, where the handle has no progress function of its
+  // own: the Transfer sets CURLOPT_XFERINFOFUNCTION, CURLOPT_XFERINFODATA and
+  // CURLOPT_NOPROGRESS for its duration, and puts NULL, NULL and 1 back. A
+  // handle with a progress function keeps it, and returns non-zero from it when
+  // Transfer::cancelled().
+  bool install_progress_function = false;
+
+  // For a multi handle: called once when the transfer is told to end, to wake
+  // the loop (curl_multi_wakeup, a write to an eventfd); the loop then asks
+  // Transfer::cancelled(), takes the handle out and calls End. Called by the
+  // thread that calls Cancel() or Share::CloseNow(), with no mutex of this
+  // library held; must not block, throw, or end the transfer. From End on it is
+  // not called, and no call of it is under way: what it uses lives until then.
+  absl::AnyInvocable<void()> on_cancel;
+
+  // Whether any thread may end the Transfer, or destroy it, and libcurl may
+  // call back on any: for a loop that moves handles between threads. Who hands
+  // it over sees to the happens-before. No Use nests in such a transfer, it
+  // brackets every use of the handle itself; and a Share::Close without a
+  // deadline from one of its callbacks, which would wait for itself, is not
+  // refused.
+  bool any_thread = false;
 };
 
 // Made by Share::Attach. Thread-compatible, but for Cancel and attached, which
 // any thread may call at any time but while the Attachment is moved, assigned
 // to or destroyed; a close of the share from any thread is safe at any time.
 // Where the share closes, the handle leaves it by itself; the Attachment stays
-// usable, its transfers then run without a share.
+// usable, its transfers then run without a share, or are refused where
+// ShareOptions::after_close says so, until Detach.
 //
 // In a forked child, one that has transferred in the parent, or whose share
 // has, is kFailedPrecondition in every method (attached() and Cancel() are
@@ -160,9 +179,15 @@ class Attachment {
   // runs under a share's lock; else what EasyStatus makes of the CURLcode.
   absl::Status Perform();
 
-  // Brackets a transfer that you run yourself: a close waits for its end. Must
-  // end on the thread that began it. Errors as Perform(), before it starts;
+  // Brackets a transfer that you run yourself, by curl_easy_perform or on a
+  // multi handle of yours: a close waits for its end, and can end it early only
+  // as `options` say. Must end on the thread that began it, unless
+  // options.any_thread. Errors as Perform(), before it starts;
   // kFailedPrecondition in a gated share: use Perform() there.
+  //
+  // From libcurl 8.21 on, to clean up a handle on another thread than that of
+  // the multi handle which it was in last is a data race of libcurl's own,
+  // unless that multi handle has gone.
   absl::StatusOr<Transfer> BeginTransfer(TransferOptions options = {});
 
   // Ends the transfer in progress: true if there was one. Safe to call from
@@ -171,8 +196,8 @@ class Attachment {
 
   // Takes the handle out of the share; afterwards this is an Attachment of
   // nothing. kFailedPrecondition, changing nothing, where it has left already
-  // (the share closed), inside the handle's own Use or Transfer, and where
-  // libcurl refuses (rule 8).
+  // (the share closed) and its transfers are not refused since, inside the
+  // handle's own Use or Transfer, and where libcurl refuses (rule 8).
   absl::Status Detach();
 
   // False once the share has closed. May change at any time. Safe to call from
@@ -185,7 +210,7 @@ class Attachment {
 
  private:
   friend class Share;
-  explicit Attachment(internal::RefPtr<internal::Handle> handle)
+  explicit Attachment(internal::RefPtr<internal::RawHandle> handle)
       : handle_(std::move(handle)) {}
   bool holds_nothing() const { return handle_ == nullptr || detached_; }
   void Release();
@@ -193,11 +218,12 @@ class Attachment {
   // Stays after Detach, since Cancel and attached may be using it just then.
   // They touch the record of who uses the CURL*, and not the CURL*, which may
   // be gone.
-  internal::RefPtr<internal::Handle> handle_;
+  internal::RefPtr<internal::RawHandle> handle_;
   bool detached_ = false;  // not for Cancel and attached
 };
 
-// Ends when it goes. Must go on the thread that began it.
+// Ends when it goes. Must go on the thread that began it: elsewhere a debug
+// build ends the process, and ShareStats::wrong_threads counts it.
 class Attachment::Use {
  public:
   Use(Use&&) noexcept = default;
@@ -209,18 +235,21 @@ class Attachment::Use {
 
  private:
   friend class Attachment;
-  explicit Use(internal::RefPtr<internal::Handle> handle)
+  explicit Use(internal::RefPtr<internal::RawHandle> handle)
       : handle_(std::move(handle)) {}
 
-  internal::RefPtr<internal::Handle> handle_;
+  internal::RefPtr<internal::RawHandle> handle_;
 };
 
-// Ends by End(), or when it goes. Must end on the thread that began it.
+// Ends by End(), or when it goes: on the thread that began it, but for
+// TransferOptions::any_thread. Elsewhere a debug build ends the process, and
+// ShareStats::wrong_threads counts it.
 class Attachment::Transfer {
  public:
   Transfer(Transfer&& other) noexcept
       : handle_(std::move(other.handle_)),
         progress_installed_(other.progress_installed_),
+        any_thread_(other.any_thread_),
         ended_(other.ended_.load(std::memory_order_relaxed)) {}
   Transfer& operator=(Transfer&&) = delete;
   ~Transfer() { Finish(); }
@@ -237,16 +266,17 @@ class Attachment::Transfer {
 
  private:
   friend class Attachment;
-  Transfer(internal::RefPtr<internal::Handle> handle, bool progress_installed)
-      : handle_(std::move(handle)), progress_installed_(progress_installed) {}
+  explicit Transfer(internal::RefPtr<internal::RawHandle> handle)
+      : handle_(std::move(handle)) {}
   bool over() const {
     return handle_ == nullptr || ended_.load(std::memory_order_acquire);
   }
   void Finish();
 
   // Stays after End(), since another thread may be in cancelled() just then.
-  internal::RefPtr<internal::Handle> handle_;
-  bool progress_installed_;
+  internal::RefPtr<internal::RawHandle> handle_;
+  bool progress_installed_ = false;
+  bool any_thread_ = false;
   std::atomic<bool> ended_{false};
 };
 

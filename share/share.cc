@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/ref_counted.h"
@@ -50,7 +51,8 @@ std::string ShareOptions::ToString() const {
   return absl::StrCat(
       "lock_data=", lock_data.has_value() ? lock_data->ToString() : "default",
       " concurrency=", ConcurrencyName(concurrency),
-      " detach_on_close=", detach_on_close ? "true" : "false");
+      " detach_on_close=", detach_on_close ? "true" : "false", " after_close=",
+      after_close == AfterClose::kRefuse ? "refuse" : "transfer_alone");
 }
 
 std::string ShareStats::ToString() const {
@@ -62,6 +64,9 @@ std::string ShareStats::ToString() const {
   }
   if (unknown_kinds > 0) {
     absl::StrAppend(&text, ", ", unknown_kinds, " calls for unknown kinds");
+  }
+  if (wrong_threads > 0) {
+    absl::StrAppend(&text, ", ", wrong_threads, " ended on the wrong thread");
   }
   const ConnectionStats& c = connections;
   if (c.opened > 0) {
@@ -127,25 +132,40 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
 Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
              std::shared_ptr<const ShareHandle> handle)
     : options_(std::move(options)),
-      core_(new internal::ShareCore(this, options_.detach_on_close,
-                                    options_.concurrency, options_.connections,
-                                    std::move(locks), std::move(handle),
-                                    options_.dns_cache_timeout)) {}
+      core_(new internal::ShareCore(
+          this, options_.detach_on_close, options_.concurrency,
+          options_.connections, std::move(locks), std::move(handle),
+          options_.dns_cache_timeout,
+          options_.after_close == AfterClose::kRefuse)) {}
 
 Share::~Share() { core_->Abandon(); }
 
 absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
+  return Attach(curl, options_.after_close);
+}
+
+absl::StatusOr<Attachment> Share::Attach(CURL* curl, AfterClose after_close) {
   if (curl == nullptr) {
-    return Error(absl::StatusCode::kInvalidArgument,
-                 "Share::Attach: the CURL* is null");
+    return Error(absl::StatusCode::kInvalidArgument, "the CURL* is null");
   }
   return NoThrow("Share::Attach", [&]() -> absl::StatusOr<Attachment> {
     Attachment attachment(
-        internal::RefPtr<internal::Handle>(new internal::Handle(curl)));
-    absl::Status status = attachment.handle_->Attach(core_);
+        internal::RefPtr<internal::RawHandle>(new internal::RawHandle(curl)));
+    absl::Status status =
+        attachment.handle_->Attach(core_, after_close == AfterClose::kRefuse);
     if (!status.ok()) return status;
     return attachment;
   });
+}
+
+absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
+  absl::StatusOr<Attachment> attachment = Attach(curl, after_close);
+  if (attachment.ok()) return attachment->Perform();
+  const bool alone = after_close == AfterClose::kTransferAlone &&
+                     internal::ShareCore::IsClosing(core_->epoch()) &&
+                     absl::IsFailedPrecondition(attachment.status());
+  if (!alone) return attachment.status();
+  return EasyStatus(curl_easy_perform(curl), "curl_easy_perform");
 }
 
 absl::Status Share::Close(absl::Time deadline) {
@@ -257,6 +277,7 @@ ShareStats Share::stats() const {
   stats.closed = core_->closed();
   stats.dropped_unlocks = locks.dropped_unlocks();
   stats.unknown_kinds = locks.out_of_range();
+  stats.wrong_threads = core_->wrong_threads();
   return stats;
 }
 

@@ -85,6 +85,17 @@ namespace curlshare {
 
 class Easy;
 
+// What becomes of the transfers of a handle once the share that it was in is
+// closing, by Share::Close or ~Share().
+enum class AfterClose {
+  // They run without a share: new connections, no shared cookies, and out of
+  // reach of a further CloseNow.
+  kTransferAlone,
+  // They return kFailedPrecondition, until the handle is attached to another
+  // share, or Detach is called: for a service that shuts down.
+  kRefuse,
+};
+
 struct ShareOptions {
   // What to share. Unset: DefaultLockData(): DNS answers, TLS sessions,
   // connections and the Public Suffix List. Cookies and HSTS, which carry
@@ -99,6 +110,10 @@ struct ShareOptions {
   // for those in transfer. false ("strict"): returns kFailedPrecondition with
   // their number and changes nothing.
   bool detach_on_close = true;
+
+  // Whether its handles transfer on without it. Those under way when the close
+  // begins go on in any case.
+  AfterClose after_close = AfterClose::kTransferAlone;
 
   // Limits on the connections that it keeps, where it shares
   // LockData::kConnect.
@@ -144,6 +159,9 @@ struct ShareStats {
   // locks not held, and kinds that do not exist. Not an error of yours.
   uint64_t dropped_unlocks = 0;
   uint64_t unknown_kinds = 0;
+  // Uses and Transfers of an Attachment that ended on another thread than they
+  // began: an error of yours, after which that thread may be refused.
+  uint64_t wrong_threads = 0;
 
   std::array<KindLockStats, 8> locks;  // by the value of the LockData
 
@@ -199,11 +217,27 @@ class Share {
   // or in a callback under a share's lock. The handle is then as it was.
   absl::StatusOr<Attachment> Attach(CURL* curl);
 
+  // One transfer on `curl`, in the share for as long as that takes: Attach,
+  // Attachment::Perform, and out again, for code that sets options in many
+  // places. The rules of attachment.h apply to `curl` during this call alone;
+  // before and after it is its owner's, as for curl_easy_perform. In a share of
+  // connections the connection is kept; without them each call makes its own.
+  // What the Attachment would keep as the share's ends with the call:
+  // CURLOPT_RESOLVE and a CURLOPT_COOKIEJAR (rules 5 and 7) are for handles
+  // that stay attached.
+  //
+  // Errors of Attach and of Attachment::Perform; kCancelled after CloseNow().
+  // Once the share is closing: kFailedPrecondition or, with kTransferAlone, the
+  // transfer runs by curl_easy_perform.
+  absl::Status Perform(CURL* curl,
+                       AfterClose after_close = AfterClose::kRefuse);
+
   // Takes every handle out and frees the CURLSH. Idle handles are taken out by
   // this call; a handle in use or in transfer leaves at the end of that, on
   // its own thread, and this call waits for it. From the moment that Close is
   // called the share takes no new handle and no new transfer. Handles are
-  // detached, not closed: they stay usable, without a share.
+  // detached, not closed: they stay usable, without a share, but for
+  // AfterClose::kRefuse.
   //
   // kOk: closed, nothing attached, the CURLSH freed. Also when it was before.
   // kDeadlineExceeded: `deadline` passed with handles in use; the share stays
@@ -343,6 +377,7 @@ class Share {
 
   Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
         std::shared_ptr<const ShareHandle> handle);
+  absl::StatusOr<Attachment> Attach(CURL* curl, AfterClose after_close);
 
   const ShareOptions options_;
   const internal::RefPtr<internal::ShareCore> core_;

@@ -402,7 +402,8 @@ TEST_F(ShareTest, Prints) {
   auto attachment = share->Attach(curl.get());
   ASSERT_OK(attachment.status());
   EXPECT_EQ(absl::StrCat(ShareOptions()),
-            "lock_data=default concurrency=auto detach_on_close=true");
+            "lock_data=default concurrency=auto detach_on_close=true "
+            "after_close=transfer_alone");
   EXPECT_THAT(absl::StrCat(share->options()),
               HasSubstr(DefaultLockData().ToString()));
   const ShareStats stats = share->stats();

@@ -674,8 +674,10 @@ absl::Status Interpreter::Worker::Perform(TestHandle& handle, const Op& op) {
   if (op.kind == OpKind::kStalledTransfer || !TransfersByItself(op.variant)) {
     return handle.attachment.Perform();
   }
+  TransferOptions options;
+  options.install_progress_function = true;
   absl::StatusOr<Attachment::Transfer> transfer =
-      handle.attachment.BeginTransfer();
+      handle.attachment.BeginTransfer(std::move(options));
   if (!transfer.ok()) return transfer.status();
   return transfer->End(curl_easy_perform(transfer->handle()));
 }

@@ -464,7 +464,10 @@ void Soak::UseRaw(Random& random) {
       ExpectTransfer(attachment->Perform(), Code::kOk);
       continue;
     }
-    absl::StatusOr<Attachment::Transfer> transfer = attachment->BeginTransfer();
+    TransferOptions options;
+    options.install_progress_function = true;
+    absl::StatusOr<Attachment::Transfer> transfer =
+        attachment->BeginTransfer(std::move(options));
     // Gated; or cancelled while it waited for the gate of one that was.
     if (!Expect(transfer.status(),
                 {Code::kFailedPrecondition, Code::kCancelled},

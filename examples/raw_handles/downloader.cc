@@ -71,8 +71,12 @@ absl::StatusOr<std::string> Downloader::Download(const std::string& url) {
 absl::StatusOr<std::string> Downloader::DownloadByEasyPerform(
     const std::string& url) {
   std::string body;
-  // Brackets the options as well as the transfer.
-  absl::StatusOr<Attachment::Transfer> transfer = attachment_.BeginTransfer();
+  // Brackets the options as well as the transfer. Share::CloseNow() ends it by
+  // a progress function, as the handle has none of its own.
+  curlshare::TransferOptions options;
+  options.install_progress_function = true;
+  absl::StatusOr<Attachment::Transfer> transfer =
+      attachment_.BeginTransfer(std::move(options));
   if (!transfer.ok()) return transfer.status();
   if (absl::Status s = SetOptions(url, body); !s.ok()) return s;
   const CURLcode code = curl_easy_perform(curl_.get());

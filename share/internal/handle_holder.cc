@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/base/optimization.h"
+#include "absl/log/absl_log.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -94,6 +95,13 @@ absl::Status HandleHolder::ParentsError() {
       "new Share, after the fork");
 }
 
+absl::Status HandleHolder::AfterCloseError() {
+  return Error(absl::StatusCode::kFailedPrecondition,
+               "the share that the handle was in has closed, and its handles "
+               "are not to transfer without it (AfterClose::kRefuse): attach "
+               "the handle to another share, or detach it first");
+}
+
 bool HandleHolder::ShareIsParents() const {
   // Held for a moment only, or by a thread that there is not in this process:
   // then another thread was inside the library at the fork.
@@ -147,8 +155,9 @@ absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited) {
   }
   if (mode != Mode::kTransfer) return absl::OkStatus();
   if (ABSL_PREDICT_FALSE(first)) NoteTransfer();
-  if (ABSL_PREDICT_TRUE(!HolderIsStale())) return absl::OkStatus();
-  absl::Status status = PrepareTransfer();
+  const bool refused = refusal_ == Refusal::kNow;
+  if (ABSL_PREDICT_TRUE(!HolderIsStale() && !refused)) return absl::OkStatus();
+  absl::Status status = refused ? AfterCloseError() : PrepareTransfer();
   if (!status.ok()) {
     Leave();
   } else if (gate_ != nullptr && !gated()) {
@@ -163,6 +172,7 @@ void HandleHolder::Leave() {
   bool idle = false;
   {
     absl::MutexLock lock(&mu_);
+    if (ABSL_PREDICT_FALSE(holder_ != ThisThreadToken())) NoteWrongThread();
     if (depth_ > 1) {
       --depth_;
       return;
@@ -172,6 +182,13 @@ void HandleHolder::Leave() {
   }
   if (ABSL_PREDICT_FALSE(!idle)) return LeaveSlowly(/*release=*/false);
   ReleaseDeferred();
+}
+
+void HandleHolder::NoteWrongThread() const {
+  if (share_ != nullptr) share_->NoteWrongThread();
+  ABSL_DLOG(FATAL) << "curlshare: a Use or a Transfer ends on another thread "
+                      "than the one that began it; see "
+                      "TransferOptions::any_thread";
 }
 
 void HandleHolder::LeaveSlowly(bool release) {
@@ -196,7 +213,9 @@ void HandleHolder::LeaveSlowly(bool release) {
         release_requested_ = false;
       }
       ReleaseNow();
-    } else if (!DetachNow().ok()) {
+    } else if (DetachNow().ok()) {
+      if (refusal_ == Refusal::kAfterClose) refusal_ = Refusal::kNow;
+    } else {
       // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
       // libcurl 8.22 on, its share. The close does not wait for it; the
       // handle's next Leave, and the next close, try again.
@@ -215,6 +234,21 @@ void HandleHolder::LeaveSlowly(bool release) {
   }
   if (gate != nullptr) gate->LeaveGate();
   ReleaseDeferred();
+}
+
+void HandleHolder::LeaveToAnyThread() {
+  --GetThisThread().handles_held;
+  absl::MutexLock lock(&mu_);
+  holder_ = this;
+}
+
+void HandleHolder::LeaveFromAnyThread() {
+  {
+    absl::MutexLock lock(&mu_);
+    holder_ = ThisThreadToken();
+  }
+  ++GetThisThread().handles_held;
+  Leave();
 }
 
 void HandleHolder::ReleaseAllDeferred() {
@@ -295,6 +329,7 @@ bool HandleHolder::Cancel() {
 }
 
 bool HandleHolder::WakeCancelled(ShareCore* share, bool in_transfer) {
+  if (in_transfer) AfterCancel();
   if (share == nullptr) return in_transfer;
   if (!in_transfer) return share->CancelGateWaits(this);
   if (share->pool().limits_transfers()) share->pool().WakeWaiters();

@@ -65,6 +65,9 @@ class HandleHolder : public ConnectionKeeper,
     kTransfer,  // between begin and end of a transfer
     kChange,    // attaching, detaching, releasing
   };
+  // Whether transfers without the share are refused that a close has taken the
+  // handle out of.
+  enum class Refusal : uint8_t { kNever, kAfterClose, kNow };
 
   virtual ~HandleHolder();
 
@@ -80,6 +83,11 @@ class HandleHolder : public ConnectionKeeper,
   // Ends the newest Enter; detaches where the share is closing, releases where
   // the owner has gone.
   void Leave() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // The transfer of the caller, its holder, is no thread's: no use nests in it,
+  // and any thread may end it by LeaveFromAnyThread(). REQUIRES: not gated.
+  void LeaveToAnyThread() ABSL_LOCKS_EXCLUDED(mu_);
+  void LeaveFromAnyThread() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Whether it is attached to a gated generation. REQUIRES: as for curl().
   bool gated() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -150,6 +158,8 @@ class HandleHolder : public ConnectionKeeper,
 
   // Ends the poll of the transfer under way, or else the next.
   virtual void WakePoll() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) = 0;
+  // A transfer was told to end.
+  virtual void AfterCancel() ABSL_LOCKS_EXCLUDED(mu_) {}
   // CURLOPT_TIMEOUT_MS; 0: none, or not known. Called by who is about to
   // transfer.
   virtual long timeout_ms() const { return 0; }
@@ -175,6 +185,7 @@ class HandleHolder : public ConnectionKeeper,
 
   static absl::Status LockHeldError();
   static absl::Status ParentsError();
+  static absl::Status AfterCloseError();
   bool HasTransferredHere() const {
     return transferred_in_.load(std::memory_order_relaxed) == ThisProcess();
   }
@@ -224,6 +235,9 @@ class HandleHolder : public ConnectionKeeper,
   // says that a release has been asked for.
   ABSL_ATTRIBUTE_NOINLINE void LeaveSlowly(bool release)
       ABSL_LOCKS_EXCLUDED(mu_);
+  // Whoever leaves is not the thread that entered.
+  ABSL_ATTRIBUTE_NOINLINE void NoteWrongThread() const
+      ABSL_SHARED_LOCKS_REQUIRED(mu_);
   void Defer();
   ABSL_ATTRIBUTE_NOINLINE static void ReleaseAllDeferred();
 
@@ -270,6 +284,7 @@ class HandleHolder : public ConnectionKeeper,
   bool release_requested_ ABSL_GUARDED_BY(mu_) = false;
 
  protected:
+  Refusal refusal_ = Refusal::kNever;  // the holder's
   // Whether what it is attached to is gated. Written by the holder, under `mu_`
   // so that others may look.
   bool gated_ ABSL_GUARDED_BY(mu_) = false;

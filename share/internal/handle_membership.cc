@@ -42,6 +42,8 @@ absl::Status HandleMembership::AlreadyAttached() const {
 absl::Status HandleMembership::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
   if (!ShareCore::IsClosing(share->epoch())) return MoveToNewest(*share);
+  // The Leave that follows takes it out.
+  if (refusal_ == Refusal::kAfterClose) return AfterCloseError();
   // One that cannot leave (see LeaveSlowly) transfers in the share once more:
   // that closes the connection which keeps it there.
   DetachNow().IgnoreError();
@@ -152,7 +154,8 @@ bool HandleMembership::Shares(LockData kind) const {
   return generation_ != nullptr && generation_->kinds().Contains(kind);
 }
 
-absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share) {
+absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share,
+                                      bool refuse_after_close) {
   if (IsParents()) return ParentsError();
   if (absl::Status status = share->CheckProcess(); !status.ok()) return status;
   if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
@@ -168,7 +171,7 @@ absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share) {
       status = share->EnterGate();
       if (!status.ok()) return status;
     }
-    status = AttachInGate(share, gated, &try_again);
+    status = AttachInGate(share, refuse_after_close, gated, &try_again);
     if (gated) share->LeaveGate();
     ReleaseDeferred();
   }
@@ -176,6 +179,7 @@ absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share) {
 }
 
 absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
+                                            bool refuse_after_close,
                                             bool in_gate, bool* try_again) {
   *try_again = false;
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
@@ -211,6 +215,7 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   if (status.ok()) {
     generation_ = std::move(generation->handle);
+    refusal_ = refuse_after_close ? Refusal::kAfterClose : Refusal::kNever;
     status = PrepareForKinds();
     // What was just attached can be detached.
     if (!status.ok()) DetachNow().IgnoreError();
@@ -224,10 +229,14 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
 
 absl::Status HandleMembership::Detach() {
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
-  absl::Status status = share() == nullptr
-                            ? Error(absl::StatusCode::kFailedPrecondition,
-                                    "the handle is not attached to a share")
-                            : LeaveForGood();
+  absl::Status status;
+  if (share() != nullptr) {
+    status = LeaveForGood();
+  } else if (refusal_ != Refusal::kNow) {
+    status = Error(absl::StatusCode::kFailedPrecondition,
+                   "the handle is not attached to a share");
+  }
+  if (status.ok()) refusal_ = Refusal::kNever;
   Leave();
   return status;
 }

@@ -28,9 +28,19 @@ class HandleMembership : public HandleHolder {
   ~HandleMembership() override;
 
   // kAlreadyExists where the CURL* is in a share already, by this handle or
-  // another.
-  absl::Status Attach(const RefPtr<ShareCore>& share) ABSL_LOCKS_EXCLUDED(mu_);
-  // kFailedPrecondition where it is in none.
+  // another. `refuse_after_close`: a close that takes it out also has its
+  // transfers refused, until it is attached again or detached.
+  absl::Status Attach(const RefPtr<ShareCore>& share, bool refuse_after_close)
+      ABSL_LOCKS_EXCLUDED(mu_);
+  absl::Status Attach(const RefPtr<ShareCore>& share) ABSL_LOCKS_EXCLUDED(mu_) {
+    return Attach(share, share->refuses_after_close());
+  }
+  // Refuses what `other` refuses, and will, now that the share of that one is
+  // closing or none. REQUIRES: the caller is the holder of both.
+  void RefuseAs(const HandleMembership& other) {
+    if (other.refusal_ != Refusal::kNever) refusal_ = Refusal::kNow;
+  }
+  // kFailedPrecondition where it is in none. Ends a refusal.
   absl::Status Detach() ABSL_LOCKS_EXCLUDED(mu_);
 
  protected:
@@ -86,7 +96,8 @@ class HandleMembership : public HandleHolder {
 
   absl::Status AlreadyAttached() const ABSL_LOCKS_EXCLUDED(mu_);
   // `*try_again`: the share has become gated since the caller looked.
-  absl::Status AttachInGate(const RefPtr<ShareCore>& share, bool in_gate,
+  absl::Status AttachInGate(const RefPtr<ShareCore>& share,
+                            bool refuse_after_close, bool in_gate,
                             bool* try_again) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status MoveToNewest(ShareCore& share) ABSL_LOCKS_EXCLUDED(mu_);
   CURLcode SetShare(const ShareHandle* share);

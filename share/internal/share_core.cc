@@ -48,9 +48,10 @@ ShareCore::ShareCore(Share* facade, bool detach_on_close,
                      const ConnectionOptions& connections,
                      std::shared_ptr<KindLocks> locks,
                      std::shared_ptr<const ShareHandle> first,
-                     absl::Duration dns_cache_timeout)
+                     absl::Duration dns_cache_timeout, bool refuses_after_close)
     : id_(last_id.fetch_add(1, std::memory_order_relaxed) + 1),
       detach_on_close_(detach_on_close),
+      refuses_after_close_(refuses_after_close),
       concurrency_(concurrency),
       locks_(std::move(locks)),
       may_be_gated_(first->gated()),

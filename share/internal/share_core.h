@@ -69,7 +69,8 @@ class ShareCore final : public RefCounted {
             const ConnectionOptions& connections,
             std::shared_ptr<KindLocks> locks,
             std::shared_ptr<const ShareHandle> first,
-            absl::Duration dns_cache_timeout = kDefaultDnsCacheTimeout);
+            absl::Duration dns_cache_timeout = kDefaultDnsCacheTimeout,
+            bool refuses_after_close = false);
   ShareCore(const ShareCore&) = delete;
   ShareCore& operator=(const ShareCore&) = delete;
 
@@ -109,10 +110,20 @@ class ShareCore final : public RefCounted {
   // kFailedPrecondition where it is.
   absl::Status CheckProcess() const;
 
+  // A Use or a Transfer of a handle ended on another thread than it began.
+  void NoteWrongThread() {
+    wrong_threads_.fetch_add(1, std::memory_order_relaxed);
+  }
+  uint64_t wrong_threads() const {
+    return wrong_threads_.load(std::memory_order_relaxed);
+  }
+
   // What handles that share DNS answers get as CURLOPT_DNS_CACHE_TIMEOUT. The
   // default is libcurl's.
   static constexpr absl::Duration kDefaultDnsCacheTimeout = absl::Seconds(60);
   absl::Duration dns_cache_timeout() const { return dns_cache_timeout_; }
+  // Whether handles that a close has taken out are not to transfer.
+  bool refuses_after_close() const { return refuses_after_close_; }
   // A handle comes in, or is in, whose CURLOPT_RESOLVE may put addresses into
   // the share's cache: libcurl does not tell them from answers when it is told
   // to forget a name.
@@ -237,6 +248,7 @@ class ShareCore final : public RefCounted {
 
   const uint64_t id_;
   const bool detach_on_close_;
+  const bool refuses_after_close_;
   const Concurrency concurrency_;
   const std::shared_ptr<KindLocks> locks_;
   std::atomic<bool> may_be_gated_;
@@ -244,6 +256,7 @@ class ShareCore final : public RefCounted {
   ConnectionPool pool_;
   const absl::Duration dns_cache_timeout_;
   std::atomic<bool> may_have_pinned_names_{false};
+  std::atomic<uint64_t> wrong_threads_{0};
   ForgottenNames forgotten_names_;
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
