@@ -17,6 +17,7 @@
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/raw_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/saved_cookies.h"
 #include "curlshare/share/internal/saved_tls_sessions.h"
@@ -141,30 +142,41 @@ Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
 Share::~Share() { core_->Abandon(); }
 
 absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
-  return Attach(curl, options_.after_close);
-}
-
-absl::StatusOr<Attachment> Share::Attach(CURL* curl, AfterClose after_close) {
   if (curl == nullptr) {
-    return Error(absl::StatusCode::kInvalidArgument, "the CURL* is null");
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "Share::Attach: the CURL* is null");
   }
   return NoThrow("Share::Attach", [&]() -> absl::StatusOr<Attachment> {
     Attachment attachment(
         internal::RefPtr<internal::RawHandle>(new internal::RawHandle(curl)));
-    absl::Status status =
-        attachment.handle_->Attach(core_, after_close == AfterClose::kRefuse);
+    absl::Status status = attachment.handle_->Attach(core_);
     if (!status.ok()) return status;
     return attachment;
   });
 }
 
 absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
-  absl::StatusOr<Attachment> attachment = Attach(curl, after_close);
-  if (attachment.ok()) return attachment->Perform();
-  const bool alone = after_close == AfterClose::kTransferAlone &&
-                     internal::ShareCore::IsClosing(core_->epoch()) &&
-                     absl::IsFailedPrecondition(attachment.status());
-  if (!alone) return attachment.status();
+  if (curl == nullptr) {
+    return Error(absl::StatusCode::kInvalidArgument,
+                 "Share::Perform: the CURL* is null");
+  }
+  const bool refuse = after_close == AfterClose::kRefuse;
+  absl::StatusOr<internal::RefPtr<internal::Handle>> handle =
+      NoThrow("Share::Perform",
+              [&]() -> absl::StatusOr<internal::RefPtr<internal::Handle>> {
+                return internal::RefPtr<internal::Handle>(
+                    new internal::OneTransferHandle(curl));
+              });
+  if (!handle.ok()) return handle.status();
+  absl::Status status = (*handle)->Attach(core_, refuse);
+  if (status.ok()) {
+    status = (*handle)->Perform();
+    (*handle)->Release();
+    return status;
+  }
+  const bool closing = absl::IsFailedPrecondition(status) &&
+                       internal::ShareCore::IsClosing(core_->epoch());
+  if (refuse || !closing) return status;
   return EasyStatus(curl_easy_perform(curl), "curl_easy_perform");
 }
 

@@ -220,9 +220,9 @@ class Share {
   // One transfer on `curl`, in the share for as long as that takes: Attach,
   // Attachment::Perform, and out again, for code that sets options in many
   // places. The rules of attachment.h apply to `curl` during this call alone;
-  // before and after it is its owner's, as for curl_easy_perform. In a share of
-  // connections the connection is kept; without them each call makes its own.
-  // What the Attachment would keep as the share's ends with the call:
+  // before and after it is its owner's, as for curl_easy_perform. The share
+  // keeps the connection: for all, or for this CURL*, where it does not share
+  // them. What the Attachment would keep as the share's ends with the call:
   // CURLOPT_RESOLVE and a CURLOPT_COOKIEJAR (rules 5 and 7) are for handles
   // that stay attached.
   //
@@ -377,7 +377,6 @@ class Share {
 
   Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
         std::shared_ptr<const ShareHandle> handle);
-  absl::StatusOr<Attachment> Attach(CURL* curl, AfterClose after_close);
 
   const ShareOptions options_;
   const internal::RefPtr<internal::ShareCore> core_;

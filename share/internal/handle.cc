@@ -249,12 +249,14 @@ absl::Status Handle::Perform() {
 }
 
 absl::Status Handle::Drive(absl::Duration waited) {
+  const bool shares = Shares(LockData::kConnect);
   ConnectionPool* const pool =
-      Shares(LockData::kConnect) && !wants_own_connections()
+      (shares || (HolderShare() != nullptr && pools_its_own())) &&
+              !wants_own_connections()
           ? &HolderShare()->pool()
           : nullptr;
   const OriginKey key = pool == nullptr ? 0 : CurrentOrigin();
-  const bool limited = pool != nullptr && pool->limits_transfers();
+  const bool limited = shares && pool != nullptr && pool->limits_transfers();
   if (ABSL_PREDICT_TRUE(!limited && waited == absl::ZeroDuration())) {
     return RunOn(pool, key);
   }

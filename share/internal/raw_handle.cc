@@ -1,5 +1,8 @@
 #include "curlshare/share/internal/raw_handle.h"
 
+#include <curl/curl.h>
+
+#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -50,5 +53,11 @@ void RawHandle::AfterCancel() {
   absl::MutexLock lock(&mu_);
   hook->running = false;
 }
+
+OneTransferHandle::OneTransferHandle(CURL* curl) : Handle(curl) {
+  std::memcpy(address_.data(), &curl, sizeof(curl));
+}
+
+OneTransferHandle::~OneTransferHandle() = default;
 
 }  // namespace curlshare::internal
