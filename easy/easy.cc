@@ -151,10 +151,21 @@ class Easy::Core final : public internal::Handle {
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEFUNCTION);
     code = curl_easy_setopt(curl_, CURLOPT_WRITEDATA, this);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_WRITEDATA);
+    if (absl::Status status = InstallLookupCount(); !status.ok()) return status;
     code = request_.Install();
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_READFUNCTION);
     // The others cost a call each time, so they come where they are needed.
     return InstallHeaderSink();
+  }
+
+  absl::Status InstallLookupCount() {
+    const curl_resolver_start_callback on_lookup = &Core::OnLookup;
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVER_START_DATA, this);
+    if (code == CURLE_OK) {
+      code =
+          curl_easy_setopt(curl_, CURLOPT_RESOLVER_START_FUNCTION, on_lookup);
+    }
+    return OptionStatus(code, CURLOPT_RESOLVER_START_FUNCTION);
   }
 
   // The data is there only while the function is: libcurl would take it for a
@@ -239,6 +250,8 @@ class Easy::Core final : public internal::Handle {
     sink_ = source.sink_;
     header_sink_ = source.header_sink_;
     progress_ = source.progress_;
+    lookup_function_ = source.lookup_function_;
+    lookup_data_ = source.lookup_data_;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
     const CURLcode code = request_.CopyFrom(source.request_);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_POSTFIELDS);
@@ -278,6 +291,8 @@ class Easy::Core final : public internal::Handle {
     sink_ = nullptr;
     header_sink_ = nullptr;
     progress_ = nullptr;
+    lookup_function_ = nullptr;
+    lookup_data_ = nullptr;
     reports_progress_ = false;
     max_connects_ = kDefaultMaxConnects;
     quick_exit_ = false;
@@ -318,6 +333,7 @@ class Easy::Core final : public internal::Handle {
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
     answers_.reset();
+    lookups_ = 0;
     request_.Rewind();
     absl::Status status = Drive(waited);
     if (ABSL_PREDICT_FALSE(untold_progress_.has_value()) && status.ok()) {
@@ -542,6 +558,15 @@ class Easy::Core final : public internal::Handle {
           reinterpret_cast<curl_seek_callback>(function);  // NOLINT
       return OptionStatus(request_.SetSeek(seek, data), option);
     }
+    if (option == CURLOPT_RESOLVER_START_FUNCTION) {
+      // Whoever has the CURL* may have set another.
+      absl::Status status = InstallLookupCount();
+      if (!status.ok()) return status;
+      lookup_function_ =
+          reinterpret_cast<curl_resolver_start_callback>(function);  // NOLINT
+      lookup_data_ = data;
+      return status;
+    }
     const bool own = NeedsOwnConnections(option);
     // First: from here on no other handle gets its connections.
     const bool is_new =
@@ -633,6 +658,10 @@ class Easy::Core final : public internal::Handle {
   bool ConnectsElsewhere() const override {
     return exposed_ || !proxy_.empty() || slists_.count(CURLOPT_CONNECT_TO) > 0;
   }
+  // Whoever has the CURL* may have set another function.
+  std::optional<int> lookups() const override {
+    return exposed_ ? std::nullopt : std::optional<int>(lookups_);
+  }
   // A shorter one of the handle's own counts.
   CURLcode LimitDnsAge(long seconds) override {
     if (own_dns_age_.has_value() && *own_dns_age_ >= 0 &&
@@ -699,6 +728,15 @@ class Easy::Core final : public internal::Handle {
     return self->Run([&] { return self->header_sink_(line); })
                ? line.size()
                : CURL_WRITEFUNC_ERROR;
+  }
+
+  // Before each look-up of a name that libcurl's cache has no answer for.
+  static int OnLookup(void* resolver, void* reserved, void* core) {
+    auto* self = static_cast<Core*>(core);
+    ++self->lookups_;
+    return self->lookup_function_ == nullptr
+               ? 0
+               : self->lookup_function_(resolver, reserved, self->lookup_data_);
   }
 
   static int OnProgress(void* core, curl_off_t download_expected,
@@ -833,6 +871,9 @@ class Easy::Core final : public internal::Handle {
   std::optional<TransferProgress> untold_progress_;
   bool reports_progress_ = false;  // OnProgress is installed
   std::string* body_ = nullptr;    // where Fetch collects, while it runs
+  int lookups_ = 0;                // begun in the newest transfer
+  curl_resolver_start_callback lookup_function_ = nullptr;
+  void* lookup_data_ = nullptr;
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
 };

@@ -2,6 +2,8 @@
 
 #include <curl/curl.h>
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,37 +59,33 @@ std::string ShareOptions::ToString() const {
 }
 
 std::string ShareStats::ToString() const {
-  std::string text =
-      absl::StrCat("sharing ", lock_data, ", ", attached, " attached",
-                   gated ? ", gated" : "", closed ? ", closed" : "");
-  if (dropped_unlocks > 0) {
-    absl::StrAppend(&text, ", ", dropped_unlocks, " unlocks dropped");
-  }
-  if (unknown_kinds > 0) {
-    absl::StrAppend(&text, ", ", unknown_kinds, " calls for unknown kinds");
-  }
-  if (wrong_threads > 0) {
-    absl::StrAppend(&text, ", ", wrong_threads, " ended on the wrong thread");
-  }
   const ConnectionStats& c = connections;
-  if (c.opened > 0) {
-    absl::StrAppend(&text, "\n  connections: ", c.opened, " opened, ", c.reused,
-                    " reused, ", c.in_use, " in use, ", c.idle,
-                    " idle; closed: ", c.closed_idle, " idle too long, ",
-                    c.closed_old, " too old, ", c.closed_over_cap,
-                    " over the cap, ", c.closed_failed, " failed");
-  }
-  if (c.waited > 0) {
-    absl::StrAppend(&text, "; ", c.waited, " waited, ",
-                    absl::FormatDuration(c.longest_wait), " at most, ",
-                    absl::FormatDuration(c.total_wait), " in all");
-  }
-  if (gate.taken > 0) absl::StrAppend(&text, "\n  gate: ", gate);
-  absl::StrAppend(&text, "\n  share: ", share_lock);
+  std::string text = absl::StrCat(
+      "lock_data=", lock_data, " attached=", attached, " gated=", gated ? 1 : 0,
+      " closed=", closed ? 1 : 0, " opened=", c.opened, " reused=", c.reused,
+      " in_use=", c.in_use, " idle=", c.idle, " closed_idle=", c.closed_idle);
+  absl::StrAppend(&text, " closed_old=", c.closed_old,
+                  " closed_over_cap=", c.closed_over_cap,
+                  " closed_failed=", c.closed_failed, " waited=", c.waited,
+                  " total_wait=", absl::FormatDuration(c.total_wait),
+                  " longest_wait=", absl::FormatDuration(c.longest_wait));
+  absl::StrAppend(&text, " dns_lookups=", dns_lookups, " dns_hits=", dns_hits,
+                  " handshakes=", handshakes,
+                  " dropped_unlocks=", dropped_unlocks,
+                  " unknown_kinds=", unknown_kinds,
+                  " wrong_threads=", wrong_threads);
+  const auto append = [&text](absl::string_view name,
+                              const KindLockStats& lock) {
+    absl::StrAppend(&text, " ", name, ".taken=", lock.taken, " ", name,
+                    ".contended=", lock.contended);
+    absl::StrAppend(
+        &text, " ", name, ".total_wait=", absl::FormatDuration(lock.total_wait),
+        " ", name, ".longest_wait=", absl::FormatDuration(lock.longest_wait));
+  };
+  append("gate", gate);
+  append("share_lock", share_lock);
   for (LockData kind : LockDataSet::All()) {
-    if (lock(kind).taken > 0) {
-      absl::StrAppend(&text, "\n  ", LockDataName(kind), ": ", lock(kind));
-    }
+    if (lock(kind).taken > 0) append(LockDataName(kind), lock(kind));
   }
   return text;
 }
@@ -282,6 +280,10 @@ ShareStats Share::stats() const {
         locks.stats(static_cast<curl_lock_data>(kind));
   }
   stats.connections = core_->pool().stats();
+  const internal::ShareCore::ConnectCounts& counts = core_->connect_counts();
+  stats.dns_lookups = counts.lookups.load(std::memory_order_relaxed);
+  stats.dns_hits = counts.hits.load(std::memory_order_relaxed);
+  stats.handshakes = counts.handshakes.load(std::memory_order_relaxed);
   stats.gate = core_->gate_stats();
   stats.gated = core_->gated();
   stats.lock_data = core_->kinds();

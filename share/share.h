@@ -150,10 +150,30 @@ struct ShareStats {
   }
 
   ConnectionStats connections;  // all zero where they are not shared
-  KindLockStats gate;           // all zero for a share that never was gated
-  bool gated = false;           // now
-  LockDataSet lock_data;        // what is shared now
-  size_t attached = 0;          // handles attached now
+
+  // What transfers by Perform and Fetch did to get their connections, whether
+  // or not those are shared. A transfer that opens none, as it has one to use,
+  // counts in none of these.
+  //
+  // Look-ups of names that libcurl began since its DNS cache had no answer; it
+  // also begins one, and asks nobody, for an address and for "localhost". Of
+  // each Easy whose native_handle() was never asked for: what others look up
+  // is not known.
+  // Source: https://curl.se/libcurl/c/CURLOPT_RESOLVER_START_FUNCTION.html
+  uint64_t dns_lookups = 0;
+  // Connections that the same handles opened without one: the answer was in the
+  // cache, or they needed none (CURLOPT_UNIX_SOCKET_PATH).
+  uint64_t dns_hits = 0;
+  // Transfers, of any handle, that opened a connection with a handshake of TLS
+  // (or SSH); one that opened several, for a redirect, counts once. Whether a
+  // handshake resumed a session libcurl does not tell.
+  // Source: https://curl.se/libcurl/c/CURLINFO_APPCONNECT_TIME_T.html
+  uint64_t handshakes = 0;
+
+  KindLockStats gate;     // all zero for a share that never was gated
+  bool gated = false;     // now
+  LockDataSet lock_data;  // what is shared now
+  size_t attached = 0;    // handles attached now
   bool closed = false;
   // Calls of libcurl to the lock callbacks that had to be ignored: unlocks of
   // locks not held, and kinds that do not exist. Not an error of yours.
@@ -165,7 +185,9 @@ struct ShareStats {
 
   std::array<KindLockStats, 8> locks;  // by the value of the LockData
 
-  // One line for the share, one for each kind that was ever locked.
+  // One line, without a line break: "name=value", separated by blanks, the
+  // names as above and in ConnectionStats. Of the locks of kinds, as
+  // "dns.taken=1", those that were ever taken. More may come at the end.
   std::string ToString() const;
   template <typename Sink>
   friend void AbslStringify(Sink& sink, const ShareStats& stats) {

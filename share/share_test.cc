@@ -32,6 +32,8 @@ using ::curlshare::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 struct CurlDeleter {
   void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
@@ -411,18 +413,57 @@ TEST_F(ShareTest, Prints) {
   EXPECT_GE(stats.share_lock.taken, 1u);
   EXPECT_EQ(stats.dropped_unlocks, 0u);
   EXPECT_EQ(stats.unknown_kinds, 0u);
-  EXPECT_THAT(absl::StrCat(stats),
-              AllOf(HasSubstr("1 attached"), HasSubstr("share: taken ")));
+  EXPECT_THAT(
+      absl::StrCat(stats),
+      AllOf(StartsWith(absl::StrCat("lock_data=", DefaultLockData(),
+                                    " attached=1 gated=")),
+            HasSubstr(" share_lock.taken="), Not(HasSubstr("hsts.taken"))));
   ShareStats more = stats;
   more.locks[static_cast<size_t>(LockData::kDns)].taken = 3;
   more.dropped_unlocks = 2;
   more.unknown_kinds = 1;
   std::ostringstream text;
   text << share->options() << more << more.share_lock;
-  EXPECT_THAT(text.str(),
-              AllOf(HasSubstr("concurrency=auto"), HasSubstr("dns: taken 3"),
-                    HasSubstr("2 unlocks dropped"),
-                    HasSubstr("1 calls for unknown kinds")));
+  EXPECT_THAT(
+      text.str(),
+      AllOf(HasSubstr("concurrency=auto"), HasSubstr(" dns.taken=3 "),
+            HasSubstr(" dropped_unlocks=2 "), HasSubstr(" unknown_kinds=1 ")));
+}
+
+TEST(ShareStatsTest, IsOneLineOfNamesAndValues) {
+  ShareStats stats;
+  stats.lock_data = LockDataSet(LockData::kDns) | LockData::kConnect;
+  stats.attached = 1;
+  stats.gated = true;
+  stats.connections.opened = 2;
+  stats.connections.reused = 3;
+  stats.connections.in_use = 4;
+  stats.connections.idle = 5;
+  stats.connections.closed_idle = 6;
+  stats.connections.closed_old = 7;
+  stats.connections.closed_over_cap = 8;
+  stats.connections.closed_failed = 9;
+  stats.connections.waited = 10;
+  stats.connections.total_wait = absl::Milliseconds(11);
+  stats.connections.longest_wait = absl::Milliseconds(12);
+  stats.dns_lookups = 13;
+  stats.dns_hits = 14;
+  stats.handshakes = 15;
+  stats.dropped_unlocks = 16;
+  stats.unknown_kinds = 17;
+  stats.gate.taken = 18;
+  stats.share_lock.contended = 19;
+  stats.locks[static_cast<size_t>(LockData::kDns)].taken = 20;
+  EXPECT_EQ(
+      absl::StrCat(stats),
+      "lock_data=dns,connect attached=1 gated=1 closed=0 opened=2 reused=3 "
+      "in_use=4 idle=5 closed_idle=6 closed_old=7 closed_over_cap=8 "
+      "closed_failed=9 waited=10 total_wait=11ms longest_wait=12ms "
+      "dns_lookups=13 dns_hits=14 handshakes=15 dropped_unlocks=16 "
+      "unknown_kinds=17 gate.taken=18 gate.contended=0 gate.total_wait=0 "
+      "gate.longest_wait=0 share_lock.taken=0 share_lock.contended=19 "
+      "share_lock.total_wait=0 share_lock.longest_wait=0 dns.taken=20 "
+      "dns.contended=0 dns.total_wait=0 dns.longest_wait=0");
 }
 
 }  // namespace

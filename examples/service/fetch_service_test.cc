@@ -29,6 +29,7 @@ namespace {
 
 using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::HttpServerOptions;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr absl::Duration kLongEnough = absl::Seconds(30);
@@ -83,6 +84,7 @@ class ServiceProcess {
     in_ = -1;
   }
   void Terminate() const { kill(pid_, SIGTERM); }
+  void AskForReport() const { kill(pid_, SIGUSR1); }
 
   // Waits until `n` lines have come in all; false at the end of the output.
   bool ReadLines(size_t n) {
@@ -221,6 +223,32 @@ TEST_F(FetchServiceTest, ASecondSignalEndsTheGrace) {
   EXPECT_EQ(service->Wait(), 1) << service->Log();
   EXPECT_EQ(service->Count("cancelled"), 2);
   EXPECT_EQ(service->Lines().size(), 5u);
+}
+
+TEST_F(FetchServiceTest, SaysWhatItsShareDidAtSigusr1AndAtTheEnd) {
+  const auto service = NewService({"--workers=1", "--grace=1h"});
+  service->Write(server_->url("/") + "\n");
+  ASSERT_TRUE(service->ReadLines(1));
+  service->AskForReport();
+  // It goes on.
+  service->Write(server_->url("/") + "\n");
+  ASSERT_TRUE(service->ReadLines(2));
+  service->Terminate();  // Taken after the report, if that has not been yet.
+  EXPECT_EQ(service->Wait(), 0) << service->Log();
+  std::vector<std::string> reports;
+  for (const absl::string_view line : absl::StrSplit(service->Log(), '\n')) {
+    if (absl::StrContains(line, "share: ")) reports.emplace_back(line);
+  }
+  ASSERT_EQ(reports.size(), 2u) << service->Log();
+  EXPECT_THAT(reports[0],
+              AllOf(HasSubstr(" attached=1 "), HasSubstr(" closed=0 "),
+                    HasSubstr(" opened=1 "), HasSubstr(" dns_lookups=1 "),
+                    HasSubstr(" handshakes=1 ")));
+  EXPECT_THAT(reports[1],
+              AllOf(HasSubstr(" attached=0 "), HasSubstr(" closed=1 "),
+                    HasSubstr(" opened=1 "), HasSubstr(" reused=1 "),
+                    HasSubstr(" dns_lookups=1 "), HasSubstr(" handshakes=1 ")));
+  EXPECT_EQ(server_->counts().connections, 1);
 }
 
 TEST_F(FetchServiceTest, SigtermEndsAnIdleService) {

@@ -89,6 +89,7 @@ class Fetcher {
   absl::Status Shutdown(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
 
   FetchCounts counts() const ABSL_LOCKS_EXCLUDED(mu_);
+  curlshare::ShareStats share_stats() const { return share_->stats(); }
 
  private:
   Fetcher(const FetcherOptions& options, OnResult on_result,

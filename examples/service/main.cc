@@ -7,7 +7,9 @@
 // At the end of the input it fetches what is queued and ends. At SIGTERM or
 // SIGINT it starts nothing new, gives what is in flight --grace to end, and
 // then ends it; a second signal ends the grace. Each URL gets its line in any
-// case. Exit status 0: every URL was answered or handed back as not started.
+// case. At SIGUSR1, and when it has ended, it logs the share's statistics in
+// one line. Exit status 0: every URL was answered or handed back as not
+// started.
 #include <poll.h>
 #include <unistd.h>
 
@@ -39,7 +41,7 @@
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/lock_data.h"
 #include "fetcher.h"
-#include "termination_signal.h"
+#include "service_signals.h"
 
 ABSL_FLAG(int, workers, 8, "Threads that fetch");
 ABSL_FLAG(uint32_t, queue_size, 1024, "URLs that may wait for a thread");
@@ -125,7 +127,7 @@ absl::StatusOr<FetcherOptions> OptionsFromFlags() {
 
 int Run() {
   absl::StatusOr<std::unique_ptr<Fetcher>> started;  // Outlives the watcher.
-  TerminationSignal signal;  // Before there is another thread.
+  ServiceSignals signals;  // Before there is another thread.
   absl::StatusOr<FetcherOptions> options = OptionsFromFlags();
   if (!options.ok()) {
     LOG(ERROR) << options.status().message();
@@ -137,13 +139,15 @@ int Run() {
     return EXIT_FAILURE;
   }
   Fetcher& fetcher = **started;
-  signal.Watch([&fetcher](int count) {
-    LOG(INFO) << (count == 1 ? "stopping" : "aborting");
-    count == 1 ? fetcher.Stop() : fetcher.Abort();
-  });
+  signals.Watch(
+      [&fetcher](int count) {
+        LOG(INFO) << (count == 1 ? "stopping" : "aborting");
+        count == 1 ? fetcher.Stop() : fetcher.Abort();
+      },
+      [&fetcher] { LOG(INFO) << "share: " << fetcher.share_stats(); });
   LOG(INFO) << "ready";
 
-  SubmitInput(fetcher, signal.fd());
+  SubmitInput(fetcher, signals.fd());
   fetcher.Finish();
   const absl::Status closed =
       fetcher.Shutdown(absl::Now() + absl::GetFlag(FLAGS_grace));
@@ -152,6 +156,7 @@ int Run() {
   LOG(INFO) << counts.submitted << " submitted: " << counts.answered
             << " answered, " << counts.failed << " failed, " << counts.cancelled
             << " cancelled, " << counts.not_started << " not started";
+  LOG(INFO) << "share: " << fetcher.share_stats();
   if (!closed.ok()) LOG(ERROR) << "the share did not close: " << closed;
   return closed.ok() && counts.failed == 0 && counts.cancelled == 0
              ? EXIT_SUCCESS

@@ -3,9 +3,12 @@
 #include <curl/curl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/base/optimization.h"
@@ -347,6 +350,7 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
   if (!obtained.ok()) return obtained;
   HolderMulti()->over.store(false, std::memory_order_relaxed);
   bool paused = false;
+  bool begun = false;
   const TransferResult result = RunTransfer({
       curl_,
       HolderMulti()->get(),
@@ -358,9 +362,13 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
         if (paused) gate_->ResumeGate();
       },
       /*begun=*/
-      [&] { part_with_previous(/*begun=*/true); },
+      [&] {
+        begun = true;
+        part_with_previous(/*begun=*/true);
+      },
       quick_exit(),
   });
+  CountConnecting(begun);
   if (ABSL_PREDICT_FALSE(result.code != CURLE_OK)) {
     ForgetFailedName(result.code);
   }
@@ -402,6 +410,31 @@ absl::Status Handle::TransferStatus(CURLcode code) {
   return WithEasyCode(Error(absl::StatusCode::kCancelled,
                             "the transfer was ended by Share::CloseNow()"),
                       code);
+}
+
+void Handle::CountConnecting(bool begun) {
+  ShareCore* const share = HolderShare();
+  if (share == nullptr) return;
+  // Of one that has not begun libcurl tells what the one before did.
+  const long opened = begun ? GetLong(curl_, CURLINFO_NUM_CONNECTS) : 0;
+  const std::optional<int> lookups = this->lookups();
+  if (ABSL_PREDICT_TRUE(opened == 0 && lookups.value_or(0) == 0)) return;
+  // A connection takes long: to write what others write, too, is nothing.
+  ShareCore::ConnectCounts& counts = share->connect_counts();
+  const auto add = [](std::atomic<uint64_t>& counter, long by) {
+    if (by > 0) {
+      counter.fetch_add(static_cast<uint64_t>(by), std::memory_order_relaxed);
+    }
+  };
+  if (lookups.has_value()) {
+    add(counts.lookups, *lookups);
+    add(counts.hits, opened - *lookups);
+  }
+  curl_off_t handshake = 0;
+  if (opened > 0 && curl_easy_getinfo(curl_, CURLINFO_APPCONNECT_TIME_T,
+                                      &handshake) == CURLE_OK) {
+    add(counts.handshakes, handshake > 0 ? 1 : 0);
+  }
 }
 
 void Handle::ForgetFailedName(CURLcode code) {

@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 
 #include <memory>
+#include <optional>
 
 #include "absl/base/attributes.h"
 #include "absl/base/thread_annotations.h"
@@ -80,6 +81,9 @@ class Handle : public HandleMembership {
   // Whether it connects to another host than its URL's (a proxy,
   // CURLOPT_CONNECT_TO), as far as CURLINFO_USED_PROXY does not tell.
   virtual bool ConnectsElsewhere() const { return false; }
+  // How many look-ups of names libcurl began in the newest transfer; none: not
+  // known.
+  virtual std::optional<int> lookups() const { return std::nullopt; }
 
   // Frees the CURL*, where Release() is to. The caller is the holder, for the
   // last time; the multi handle goes after it.
@@ -129,6 +133,9 @@ class Handle : public HandleMembership {
   // connection, leaves the share's cache.
   ABSL_ATTRIBUTE_NOINLINE void ForgetFailedName(CURLcode code)
       ABSL_LOCKS_EXCLUDED(mu_);
+  // Counts, for the share's statistics, what the transfer did to get its
+  // connections. `begun`: libcurl has begun on it.
+  void CountConnecting(bool begun);
   // What becomes of the multi handle after a transfer.
   // `blames_host`: a timeout tells something of where it went.
   void KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,

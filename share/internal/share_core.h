@@ -137,6 +137,16 @@ class ShareCore final : public RefCounted {
   // as a transfer on a handle in `share` would be.
   void ForgetFailedName(CURLSH* share, const std::string& host, int port);
 
+  // What transfers did to get their connections. A transfer that opens none
+  // writes none of them. Each by itself: together they are no snapshot.
+  struct ConnectCounts {
+    std::atomic<uint64_t> lookups{0};
+    std::atomic<uint64_t> hits{0};
+    std::atomic<uint64_t> handshakes{0};
+  };
+  ConnectCounts& connect_counts() { return connect_counts_; }
+  const ConnectCounts& connect_counts() const { return connect_counts_; }
+
   // Of the generations that share connections.
   ConnectionPool& pool() { return pool_; }
   const ConnectionPool& pool() const { return pool_; }
@@ -258,6 +268,7 @@ class ShareCore final : public RefCounted {
   std::atomic<bool> may_have_pinned_names_{false};
   std::atomic<uint64_t> wrong_threads_{0};
   ForgottenNames forgotten_names_;
+  ConnectCounts connect_counts_;
 
   // Apart from `mu_`, which attach and detach write: transfers read it.
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};
