@@ -294,4 +294,10 @@ absl::Status AddCookies(CURLSH* share,
   });
 }
 
+bool ForgetCookies(CURLSH* share) {
+  const VisitingHandle handle(share);
+  return handle.get() != nullptr &&
+         curl_easy_setopt(handle.get(), CURLOPT_COOKIELIST, "ALL") == CURLE_OK;
+}
+
 }  // namespace curlshare::internal

@@ -40,6 +40,9 @@ absl::StatusOr<std::string> FormatCookies(
 // there already is replaced.
 absl::Status AddCookies(CURLSH* share, const std::vector<std::string>& cookies);
 
+// Empties the jar of `share`. False when out of memory. Throws nothing.
+bool ForgetCookies(CURLSH* share);
+
 }  // namespace curlshare::internal
 
 #endif  // CURLSHARE_SHARE_INTERNAL_SAVED_COOKIES_H_

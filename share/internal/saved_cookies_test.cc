@@ -148,6 +148,19 @@ TEST_F(SavedCookiesTest, AreWrittenSoThatTheyCanBeRead) {
                   "#HttpOnly_.me.test\tTRUE\t/\tTRUE\t" LATER "\te\t")));
 }
 
+TEST_F(SavedCookiesTest, AreForgotten) {
+  const std::unique_ptr<CURLSH, decltype(&curl_share_cleanup)> share(
+      curl_share_init(), &curl_share_cleanup);
+  ASSERT_EQ(
+      curl_share_setopt(share.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE),
+      CURLSHE_OK);
+  ASSERT_OK(
+      AddCookies(share.get(), {"me.test\tFALSE\t/\tFALSE\t0\ta\t1",
+                               "me.test\tFALSE\t/\tFALSE\t" LATER "\tb\t2"}));
+  EXPECT_TRUE(ForgetCookies(share.get()));
+  EXPECT_THAT(ReadCookies(share.get()), IsOkAndHolds(IsEmpty()));
+}
+
 TEST_F(SavedCookiesTest, AreLeftOutWhereNoLineHoldsThem) {
   EXPECT_THAT(FormatCookies({"me.test\tFALSE\t/\tFALSE\t0\ta\tb\tc",
                              "me.test\tFALSE\t/\tFALSE\t0\ta\tb\x01"}),
