@@ -201,6 +201,7 @@ class Soak {
   void UseEasy(LivingEasy& living, Random& random);
   void CheckAnswer(LivingEasy& living);
   void UseRaw(Random& random);
+  void SaveAndRestore(Share& share);
   void Closer(uint32_t seed, absl::Time until);
   std::shared_ptr<Share> NewShare(Random& random);
   void Close(Share& share, Random& random);
@@ -560,6 +561,19 @@ void Soak::Close(Share& share, Random& random) {
   }
 }
 
+void Soak::SaveAndRestore(Share& share) {
+  const absl::StatusOr<std::string> cookies = share.ExportCookies();
+  Expect(cookies.status(), {Code::kFailedPrecondition}, "ExportCookies");
+  Expect(share.ImportCookies(cookies.value_or("")), {Code::kFailedPrecondition},
+         "ImportCookies");
+  const absl::StatusOr<std::string> sessions = share.ExportTlsSessions();
+  Expect(sessions.status(), {Code::kFailedPrecondition, Code::kUnimplemented},
+         "ExportTlsSessions");
+  Expect(share.ImportTlsSessions(sessions.value_or("")),
+         {Code::kFailedPrecondition, Code::kUnimplemented},
+         "ImportTlsSessions");
+}
+
 void Soak::Closer(uint32_t seed, absl::Time until) {
   Random random(seed);
   while (absl::Now() < until) {
@@ -580,6 +594,7 @@ void Soak::Closer(uint32_t seed, absl::Time until) {
                  random() % 2 == 0 ? all : LockDataSet(LockData::kConnect)),
              {Code::kFailedPrecondition}, "Flush");
     }
+    if (random() % 4 == 0) SaveAndRestore(*Pick(random));
     if (random() % 4 != 0) continue;
     std::shared_ptr<Share> share = NewShare(random);
     {
