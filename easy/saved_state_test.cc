@@ -12,6 +12,7 @@
 #include <iterator>
 #include <memory>
 #include <string>
+#include <thread>  // NOLINT(build/c++11)
 #include <utility>
 #include <vector>
 
@@ -411,15 +412,20 @@ TEST_F(SavedStateTest, ACloseWaitsForWhatIsUnderWay) {
       absl::StrAppend(&many, "me.test\tFALSE\t/\tFALSE\t0\ta", i, "\t1\n");
     }
     ASSERT_OK(share->ImportCookies(many));
+    std::atomic<int> exports{0};
     RunThreads(3, [&](int thread) {
       if (thread == 0) {
-        absl::SleepFor(absl::Microseconds(100 * round));
+        // Amid another export in each round.
+        while (exports < round) std::this_thread::yield();
         EXPECT_OK(share->Close(absl::Now() + absl::Seconds(20)));
         EXPECT_EQ(ShareHandle::live_count(), live_before);
         return;
       }
       absl::Status status;
-      while (status.ok()) status = share->ExportCookies().status();
+      while (status.ok()) {
+        ++exports;
+        status = share->ExportCookies().status();
+      }
       EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
     });
   }

@@ -14,7 +14,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
@@ -157,22 +156,29 @@ TEST_F(SavedTlsSessionsTest, AreReadFromAShareAndAddedToOne) {
 TEST_F(SavedTlsSessionsTest, WaitForWhoUsesThem) {
   TlsShare share;
   ASSERT_OK(AddTlsSessions(share.get(), share.locks(), {NewSession()}));
-  absl::Notification inside;
+  struct Steps {
+    absl::Notification inside;
+    absl::Notification added;
+  } steps;
   std::thread other([&] {
     const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
         curl_easy_init(), &curl_easy_cleanup);
     curl_easy_setopt(curl.get(), CURLOPT_SHARE, share.get());
-    const auto stay = [](CURL*, void* inside, const char*, const unsigned char*,
+    const auto stay = [](CURL*, void* data, const char*, const unsigned char*,
                          size_t, const unsigned char*, size_t, curl_off_t, int,
                          const char*, size_t) {
-      static_cast<absl::Notification*>(inside)->Notify();
-      absl::SleepFor(absl::Milliseconds(200));
+      auto* const steps = static_cast<Steps*>(data);
+      steps->inside.Notify();
+      EXPECT_FALSE(
+          steps->added.WaitForNotificationWithTimeout(absl::Milliseconds(200)))
+          << "it has not waited";
       return CURLE_OK;
     };
-    EXPECT_EQ(curl_easy_ssls_export(curl.get(), stay, &inside), CURLE_OK);
+    EXPECT_EQ(curl_easy_ssls_export(curl.get(), stay, &steps), CURLE_OK);
   });
-  inside.WaitForNotification();
+  steps.inside.WaitForNotification();
   EXPECT_OK(AddTlsSessions(share.get(), share.locks(), {NewSession('q')}));
+  steps.added.Notify();
   EXPECT_THAT(ReadTlsSessions(share.get(), share.locks()),
               IsOkAndHolds(SizeIs(2)));
   other.join();
