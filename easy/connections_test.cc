@@ -783,6 +783,7 @@ TEST(Connections, AFileInBetweenChangesNothing) {
   const auto server = NewServer();
   const auto share = NewShare();
   Easy easy = NewEasy(*share);
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("http,file"));
   ASSERT_OK(easy.Fetch(server->url("/")).status());
   ASSERT_OK(easy.Fetch("file:///proc/self/stat").status());
   EXPECT_OK(easy.Fetch(server->url("/")).status());

@@ -168,6 +168,17 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, CURLOPT_RESOLVER_START_FUNCTION);
   }
 
+  // For a new handle, and after a Reset; a Duplicate has what its source has.
+  absl::Status RestrictProtocols() {
+    for (const CURLoption option :
+         {CURLOPT_PROTOCOLS_STR, CURLOPT_REDIR_PROTOCOLS_STR}) {
+      const CURLcode code =
+          curl_easy_setopt(curl_, option, DefaultProtocols(option));
+      if (code != CURLE_OK) return OptionStatus(code, option);
+    }
+    return absl::OkStatus();
+  }
+
   // The data is there only while the function is: libcurl would take it for a
   // FILE*. Whichever call fails, no header goes astray: see OnHeader.
   absl::Status InstallHeaderSink() {
@@ -261,6 +272,7 @@ class Easy::Core final : public internal::Handle {
         return status;
       }
     }
+    is_set_up_ = source.is_set_up_;
     max_connects_ = source.max_connects_;
     quick_exit_ = source.quick_exit_;
     verbose_ = source.verbose_;
@@ -316,6 +328,7 @@ class Easy::Core final : public internal::Handle {
   absl::Status SetUp() {
     if (is_set_up_) return absl::OkStatus();
     absl::Status status = SetBaseOptions();
+    if (status.ok()) status = RestrictProtocols();
     if (status.ok()) status = PrepareForKinds();
     is_set_up_ = status.ok();
     return status;
@@ -587,7 +600,11 @@ class Easy::Core final : public internal::Handle {
   // Sets a text. Throws what strings throw, before it has changed anything.
   absl::Status SetText(CURLoption option,
                        std::optional<absl::string_view> value) {
-    const std::optional<std::string> text(value);
+    std::optional<std::string> text(value);
+    // libcurl would allow all.
+    if (!text.has_value() && DefaultProtocols(option) != nullptr) {
+      text = DefaultProtocols(option);
+    }
     if (option == CURLOPT_CUSTOMREQUEST) {
       return OptionStatus(request_.SetCustomName(text), option);
     }
@@ -684,6 +701,11 @@ class Easy::Core final : public internal::Handle {
   absl::Status MakeStatus(CURLcode code) override {
     if (code == CURLE_OK) return absl::OkStatus();
     if (!callback_status_.ok()) return WithEasyCode(callback_status_, code);
+    // The code is also that of answers in no HTTP that libcurl speaks.
+    if (code == CURLE_UNSUPPORTED_PROTOCOL &&
+        absl::StartsWith(error_.data(), "Protocol \"")) {
+      return ProtocolStatus();
+    }
     return EasyStatus(code, "transfer", error_.data());
   }
   long max_connects() const override { return max_connects_; }
@@ -784,6 +806,28 @@ class Easy::Core final : public internal::Handle {
   std::string Text(CURLINFO info) {
     const absl::StatusOr<char*> text = GetInfo<char*>(info);
     return text.ok() && *text != nullptr ? *text : "";
+  }
+
+  // What an option of protocols is by itself here; null for every other.
+  static const char* DefaultProtocols(CURLoption option) {
+    if (option != CURLOPT_PROTOCOLS_STR &&
+        option != CURLOPT_REDIR_PROTOCOLS_STR) {
+      return nullptr;
+    }
+    // libcurl refuses the name of one that it was built without.
+    return RunningLibcurl().ssl_version.empty() ? "http" : "http,https";
+  }
+
+  // libcurl names the scheme. It does not always say whether it knows it.
+  absl::Status ProtocolStatus() {
+    return NoThrow("transfer", [&] {
+      return EasyStatus(
+          CURLE_UNSUPPORTED_PROTOCOL, "transfer",
+          absl::StrCat(error_.data(),
+                       "; an Easy does HTTP and HTTPS unless "
+                       "SetOption<CURLOPT_PROTOCOLS_STR> allows more, for "
+                       "redirects CURLOPT_REDIR_PROTOCOLS_STR"));
+    });
   }
 
   // Before 8.21 libcurl does not compare the credentials for an HTTP proxy: a
@@ -900,7 +944,11 @@ absl::StatusOr<Easy> Easy::Create() {
     absl::StatusOr<internal::RefPtr<Core>> core =
         Core::Create(curl_easy_init());
     if (!core.ok()) return core.status();
-    return Easy(*std::move(core));
+    Easy easy(*std::move(core));
+    if (absl::Status status = easy.core_->RestrictProtocols(); !status.ok()) {
+      return status;
+    }
+    return easy;
   });
 }
 

@@ -100,7 +100,9 @@ struct TransferProgress {
 //
 // It differs from libcurl's defaults: CURLOPT_NOSIGNAL is 1, as threads
 // require; a body without a sink is dropped, not written to standard output;
-// standard input is never read.
+// standard input is never read; HTTP and HTTPS are the only protocols, for URLs
+// and for redirects, until CURLOPT_PROTOCOLS_STR and
+// CURLOPT_REDIR_PROTOCOLS_STR allow others.
 class Easy {
  public:
   // Receives a piece of the body, or one header line. A Status other than kOk
@@ -121,6 +123,12 @@ class Easy {
 
   // ---- Options. They stay for further transfers, until Reset().
 
+  // A transfer to a URL of another scheme than HTTP and HTTPS ends with
+  // kUnimplemented (CURLE_UNSUPPORTED_PROTOCOL), which names it, before
+  // anything is read or connected.
+  // SetOption<CURLOPT_PROTOCOLS_STR>("http,https,ftp") allows what it lists, in
+  // place of that, CURLOPT_REDIR_PROTOCOLS_STR for redirects; null brings the
+  // default back, as Reset does.
   absl::Status SetUrl(absl::string_view url);
   // "GET", "HEAD", "POST", "PUT", or any other token (RFC 9110 section 9).
   // "GET" and "HEAD" drop the body; "POST", "PUT" and "PATCH" without one send

@@ -319,6 +319,7 @@ class FtpCredentialsTest : public ::testing::Test {
   }
   Easy NewUser() {
     Easy easy = NewEasy(*share_);
+    EXPECT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("ftp"));
     EXPECT_OK(easy.SetOption<CURLOPT_USERPWD>("any:secret"));
     return easy;
   }

@@ -19,6 +19,7 @@
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
+#include "curlshare/testing/ftp_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
 #include "gmock/gmock.h"
@@ -28,9 +29,12 @@ namespace curlshare {
 namespace {
 
 using ::curlshare::testing::ClientCertificate;
+using ::curlshare::testing::FtpServer;
 using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::HttpServerOptions;
 using ::curlshare::testing::NewClientCertificate;
+using ::curlshare::testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -94,6 +98,79 @@ std::string WriteFile(absl::string_view name, absl::string_view text) {
   std::string path = absl::StrCat(::testing::TempDir(), "/", name);
   std::ofstream(path) << text;
   return path;
+}
+
+// ---- Protocols
+
+class SecurityProtocolsTest : public ::testing::Test {
+ protected:
+  static void ExpectRefused(const absl::Status& status,
+                            absl::string_view scheme) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kUnimplemented,
+                                 AllOf(HasSubstr(absl::StrCat("\"", scheme)),
+                                       HasSubstr("CURLOPT_PROTOCOLS_STR"))));
+    EXPECT_EQ(GetEasyCode(status), CURLE_UNSUPPORTED_PROTOCOL);
+  }
+
+  const std::string file_ =
+      absl::StrCat("file://", WriteFile("secret.txt", "secret"));
+  const std::unique_ptr<HttpServer> server_ = NewServer(/*tls=*/false);
+  const std::unique_ptr<FtpServer> ftp_server_ = FtpServer::Start().value();
+};
+
+TEST_F(SecurityProtocolsTest, AreHttpAndHttpsUntilOthersAreAllowed) {
+  Easy easy = Easy::Create().value();
+  ExpectRefused(easy.Fetch(file_).status(), "file");
+  ExpectRefused(easy.Fetch(ftp_server_->url("1.txt")).status(), "ftp");
+  EXPECT_EQ(ftp_server_->logins(), 0);
+  EXPECT_EQ(Get(easy, server_->url("/")), "ok");
+  // However the URL is given.
+  CURLU* const url = curl_url();
+  ASSERT_EQ(curl_url_set(url, CURLUPART_URL, file_.c_str(), 0), CURLUE_OK);
+  ASSERT_OK(easy.SetOption<CURLOPT_CURLU>(url));
+  ExpectRefused(easy.Perform(), "file");
+  ASSERT_OK(easy.SetOption<CURLOPT_CURLU>(nullptr));
+  curl_url_cleanup(url);
+
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("file"));
+  EXPECT_EQ(Get(easy, file_), "secret");
+  ExpectRefused(easy.Fetch(server_->url("/")).status(), "http");
+}
+
+TEST_F(SecurityProtocolsTest, OfADuplicateAreThoseOfItsSource) {
+  Easy easy = Easy::Create().value();
+  Easy as_created = easy.Duplicate().value();
+  ExpectRefused(as_created.Fetch(file_).status(), "file");
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("file"));
+  Easy allowed = easy.Duplicate().value();
+  EXPECT_EQ(Get(allowed, file_), "secret");
+}
+
+TEST_F(SecurityProtocolsTest, AreTheDefaultAgainAfterAResetAndNull) {
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("file"));
+  ASSERT_OK(easy.Reset());
+  ExpectRefused(easy.Fetch(file_).status(), "file");
+  EXPECT_EQ(Get(easy, server_->url("/")), "ok");
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("file"));
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>(nullptr));
+  ExpectRefused(easy.Fetch(file_).status(), "file");
+  EXPECT_EQ(Get(easy, server_->url("/")), "ok");
+}
+
+// Which libcurl lets a redirect go to.
+TEST_F(SecurityProtocolsTest, ARedirectGoesToNoOther) {
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetFollowRedirects(5));
+  const std::string to_ftp =
+      server_->url(absl::StrCat("/redirect?to=", ftp_server_->url("1.txt")));
+  ASSERT_OK(easy.SetOption<CURLOPT_PROTOCOLS_STR>("http,ftp"));
+  ExpectRefused(easy.Fetch(to_ftp).status(), "ftp");
+  EXPECT_EQ(ftp_server_->logins(), 0);
+  EXPECT_EQ(Get(easy, server_->url("/redirect?to=/")), "ok");
+  ASSERT_OK(easy.SetOption<CURLOPT_REDIR_PROTOCOLS_STR>("ftp"));
+  EXPECT_EQ(Get(easy, to_ftp), "x");
+  EXPECT_EQ(ftp_server_->logins(), 1);
 }
 
 // ---- Cookies: not kept apart

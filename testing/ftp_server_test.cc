@@ -21,6 +21,7 @@ Easy NewEasy() {
   auto easy = Easy::Create();
   EXPECT_OK(easy.status());
   EXPECT_OK(easy->SetTimeout(absl::Seconds(30)));
+  EXPECT_OK(easy->SetOption<CURLOPT_PROTOCOLS_STR>("ftp"));
   return *std::move(easy);
 }
 

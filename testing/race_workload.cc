@@ -446,6 +446,9 @@ class EasyHandle final : public Handle {
     if (status_.ok()) status_ = easy_->Attach(share);
     if (status_.ok()) status_ = easy_->SetTimeout(kTimeout);
     if (status_.ok()) {
+      status_ = easy_->SetOption<CURLOPT_PROTOCOLS_STR>("http,https,ftp");
+    }
+    if (status_.ok()) {
       status_ =
           easy_->SetOption<CURLOPT_RESOLVE>(ResolveEntries(options.servers));
     }

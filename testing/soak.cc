@@ -315,6 +315,7 @@ std::unique_ptr<LivingEasy> Soak::NewEasy(Random& random) {
   Easy& easy = living->easy;
   for (const absl::Status& status :
        {easy.SetTimeout(kTransferTimeout),
+        easy.SetOption<CURLOPT_PROTOCOLS_STR>("http,https,ftp"),
         easy.SetCaCertificates(tls_server_->ca_pem()),
         easy.SetFollowRedirects(3),
         easy.SetOption<CURLOPT_HTTPAUTH>(CURLAUTH_DIGEST),
