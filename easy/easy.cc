@@ -706,7 +706,7 @@ class Easy::Core final : public internal::Handle {
         absl::StartsWith(error_.data(), "Protocol \"")) {
       return ProtocolStatus();
     }
-    return EasyStatus(code, "transfer", error_.data());
+    return CodeStatus(code, error_.data());
   }
   long max_connects() const override { return max_connects_; }
   bool quick_exit() const override { return quick_exit_; }

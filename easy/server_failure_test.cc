@@ -22,6 +22,7 @@
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
@@ -180,9 +181,13 @@ TEST_P(ServerFailureTest, WhatIsNoHttp) {
 
 TEST_P(ServerFailureTest, AHeaderOf1MiB) {
   const auto server = FaultServer::Start(Fault::kHugeHeader).value();
-  constexpr auto kTooLarge = static_cast<CURLcode>(100);  // from 8.6 on
-  ExpectEach(server->url(), absl::StatusCode::kResourceExhausted,
-             {CURLE_OUT_OF_MEMORY, kTooLarge});
+  // Before 8.6 libcurl calls it out of memory.
+  constexpr auto kTooLarge = static_cast<CURLcode>(100);
+  const bool told = RunningLibcurl().version_num >= LibcurlVersion(8, 6, 0);
+  ExpectEach(server->url(),
+             told ? absl::StatusCode::kOutOfRange
+                  : absl::StatusCode::kResourceExhausted,
+             {told ? kTooLarge : CURLE_OUT_OF_MEMORY});
   EXPECT_EQ(server->connections(), kTransfers);
 }
 

@@ -22,6 +22,8 @@ namespace {
 constexpr absl::string_view kEasyUrl = "curl_share/CURLcode";
 constexpr absl::string_view kShareUrl = "curl_share/CURLSHcode";
 constexpr absl::string_view kMultiUrl = "curl_share/CURLMcode";
+constexpr absl::string_view kHttpUrl = "curl_share/http_status";
+constexpr absl::string_view kSentUrl = "curl_share/request_sent";
 
 constexpr absl::string_view kEasyPrefix = "CURLE_";
 constexpr absl::string_view kSharePrefix = "CURLSHE_";
@@ -178,12 +180,16 @@ absl::StatusCode ToStatusCode(CURLcode code) {
     case CURLE_SSL_ENGINE_NOTFOUND:
       return absl::StatusCode::kUnimplemented;
     case CURLE_OUT_OF_MEMORY:
-    case CURLE_FILESIZE_EXCEEDED:
     case CURLE_NO_CONNECTION_AVAILABLE:
-    case CURLE_TOO_MANY_REDIRECTS:
     case CURLE_REMOTE_DISK_FULL:
-    case static_cast<CURLcode>(100):  // CURLE_TOO_LARGE, from 8.6 on
       return absl::StatusCode::kResourceExhausted;
+    case CURLE_FILESIZE_EXCEEDED:
+    case CURLE_RANGE_ERROR:
+    case CURLE_BAD_DOWNLOAD_RESUME:
+    case static_cast<CURLcode>(100):  // CURLE_TOO_LARGE, from 8.6 on
+      return absl::StatusCode::kOutOfRange;
+    case CURLE_BAD_CONTENT_ENCODING:
+      return absl::StatusCode::kDataLoss;
     case CURLE_OPERATION_TIMEDOUT:
     case CURLE_FTP_ACCEPT_TIMEOUT:
       return absl::StatusCode::kDeadlineExceeded;
@@ -222,6 +228,8 @@ absl::StatusCode ToStatusCode(CURLcode code) {
       return absl::StatusCode::kNotFound;
     case CURLE_RECURSIVE_API_CALL:
     case CURLE_SEND_FAIL_REWIND:
+    case CURLE_TOO_MANY_REDIRECTS:
+    case CURLE_HTTP_RETURNED_ERROR:  // with the HTTP status: see below
       return absl::StatusCode::kFailedPrecondition;
     case CURLE_ABORTED_BY_CALLBACK:
     case CURLE_WRITE_ERROR:
@@ -233,6 +241,85 @@ absl::StatusCode ToStatusCode(CURLcode code) {
       return absl::StatusCode::kInternal;
     default:
       return absl::StatusCode::kUnknown;
+  }
+}
+
+// As google/rpc/code.proto has it; 408, 410 and 502, which it does not name, as
+// what they are closest to.
+absl::StatusCode HttpToStatusCode(long http_status) {
+  switch (http_status) {
+    case 400:
+      return absl::StatusCode::kInvalidArgument;
+    case 401:
+      return absl::StatusCode::kUnauthenticated;
+    case 403:
+      return absl::StatusCode::kPermissionDenied;
+    case 404:
+    case 410:
+      return absl::StatusCode::kNotFound;
+    case 408:
+    case 504:
+      return absl::StatusCode::kDeadlineExceeded;
+    case 409:
+      return absl::StatusCode::kAborted;
+    case 416:
+      return absl::StatusCode::kOutOfRange;
+    case 429:
+      return absl::StatusCode::kResourceExhausted;
+    case 499:
+      return absl::StatusCode::kCancelled;
+    case 501:
+      return absl::StatusCode::kUnimplemented;
+    case 502:
+    case 503:
+      return absl::StatusCode::kUnavailable;
+    default:
+      return http_status >= 500 ? absl::StatusCode::kInternal
+                                : absl::StatusCode::kFailedPrecondition;
+  }
+}
+
+RetrySafety HttpRetrySafety(int http_status) {
+  switch (http_status) {
+    case 425:  // RFC 8470, section 5.2
+    case 429:  // RFC 6585, section 4
+      return RetrySafety::kAlways;
+    case 408:
+    case 502:
+    case 503:
+    case 504:
+      return RetrySafety::kIfIdempotent;
+    default:
+      return RetrySafety::kNever;
+  }
+}
+
+RetrySafety CodeRetrySafety(CURLcode code) {
+  switch (code) {
+    case CURLE_COULDNT_RESOLVE_PROXY:
+    case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_QUIC_CONNECT_ERROR:
+    case CURLE_PROXY:
+    case CURLE_INTERFACE_FAILED:
+    case CURLE_NO_CONNECTION_AVAILABLE:
+      return RetrySafety::kAlways;
+    case CURLE_OPERATION_TIMEDOUT:
+    case CURLE_FTP_ACCEPT_TIMEOUT:
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_HTTP2:
+    case CURLE_HTTP2_STREAM:
+    case CURLE_HTTP3:
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_SSL_SHUTDOWN_FAILED:
+    case CURLE_AGAIN:
+      return RetrySafety::kIfIdempotent;
+    default:
+      return RetrySafety::kNever;
   }
 }
 
@@ -297,27 +384,35 @@ absl::Status WithPayload(const absl::Status& status, absl::string_view url,
 }
 
 template <typename Code>
-absl::Status Make(Code code, absl::string_view url, absl::string_view call,
-                  absl::string_view prefix, absl::string_view name,
-                  absl::string_view text, absl::string_view detail) {
+absl::Status Make(absl::StatusCode status, Code code, absl::string_view url,
+                  absl::string_view call, absl::string_view prefix,
+                  absl::string_view name, absl::string_view text,
+                  absl::string_view detail) {
   const int number = static_cast<int>(code);
   return WithPayload(
       internal::Error(
-          ToStatusCode(code), call, ": ", prefix,
+          status, call, ": ", prefix,
           name.empty() ? absl::AlphaNum(number) : absl::AlphaNum(name), " (",
           number, "): ", text, detail.empty() ? "" : ": ", detail),
       url, number);
 }
 
-template <typename Code>
-std::optional<Code> Get(const absl::Status& status, absl::string_view url) {
+std::optional<int> GetNumber(const absl::Status& status,
+                             absl::string_view url) {
   const std::optional<absl::Cord> payload = status.GetPayload(url);
   int number = 0;
   if (!payload.has_value() ||
       !absl::SimpleAtoi(std::string(*payload), &number)) {
     return std::nullopt;
   }
-  return static_cast<Code>(number);
+  return number;
+}
+
+template <typename Code>
+std::optional<Code> Get(const absl::Status& status, absl::string_view url) {
+  const std::optional<int> number = GetNumber(status, url);
+  if (!number.has_value()) return std::nullopt;
+  return static_cast<Code>(*number);
 }
 
 }  // namespace
@@ -325,22 +420,69 @@ std::optional<Code> Get(const absl::Status& status, absl::string_view url) {
 absl::Status EasyStatus(CURLcode code, absl::string_view call,
                         absl::string_view detail) {
   if (code == CURLE_OK) return absl::OkStatus();
-  return Make(code, kEasyUrl, call, kEasyPrefix, Find(kEasyNames, code),
-              curl_easy_strerror(code), detail);
+  return Make(ToStatusCode(code), code, kEasyUrl, call, kEasyPrefix,
+              Find(kEasyNames, code), curl_easy_strerror(code), detail);
 }
 
 absl::Status ShareStatus(CURLSHcode code, absl::string_view call,
                          absl::string_view detail) {
   if (code == CURLSHE_OK) return absl::OkStatus();
-  return Make(code, kShareUrl, call, kSharePrefix, Find(kShareNames, code),
-              curl_share_strerror(code), detail);
+  return Make(ToStatusCode(code), code, kShareUrl, call, kSharePrefix,
+              Find(kShareNames, code), curl_share_strerror(code), detail);
 }
 
 absl::Status MultiStatus(CURLMcode code, absl::string_view call,
                          absl::string_view detail) {
   if (code == CURLM_OK) return absl::OkStatus();
-  return Make(code, kMultiUrl, call, kMultiPrefix, Find(kMultiNames, code),
-              curl_multi_strerror(code), detail);
+  return Make(ToStatusCode(code), code, kMultiUrl, call, kMultiPrefix,
+              Find(kMultiNames, code), curl_multi_strerror(code), detail);
+}
+
+absl::Status HttpErrorStatus(long http_status, absl::string_view call,
+                             absl::string_view detail) {
+  constexpr CURLcode kCode = CURLE_HTTP_RETURNED_ERROR;
+  const absl::AlphaNum number(http_status);
+  return WithPayload(
+      Make(HttpToStatusCode(http_status), kCode, kEasyUrl, call, kEasyPrefix,
+           Find(kEasyNames, kCode), curl_easy_strerror(kCode),
+           detail.empty() ? number.Piece() : detail),
+      kHttpUrl, static_cast<int>(http_status));
+}
+
+std::optional<long> GetHttpStatus(const absl::Status& status) {
+  return Get<long>(status, kHttpUrl);
+}
+
+absl::Status WithRequestSent(absl::Status status, bool sent) {
+  if (status.ok()) return status;
+  return WithPayload(status, kSentUrl, sent ? 1 : 0);
+}
+
+std::optional<bool> GetRequestSent(const absl::Status& status) {
+  const std::optional<int> sent = GetNumber(status, kSentUrl);
+  if (!sent.has_value()) return std::nullopt;
+  return *sent != 0;
+}
+
+RetrySafety GetRetrySafety(const absl::Status& status) {
+  const std::optional<CURLcode> code = GetEasyCode(status);
+  if (!code.has_value() || absl::IsCancelled(status)) {
+    return RetrySafety::kNever;
+  }
+  if (const std::optional<long> http_status = GetHttpStatus(status)) {
+    return HttpRetrySafety(static_cast<int>(*http_status));
+  }
+  const RetrySafety safety = CodeRetrySafety(*code);
+  if (safety == RetrySafety::kNever) return safety;
+  const std::optional<bool> sent = GetRequestSent(status);
+  if (!sent.has_value()) return safety;
+  return *sent ? RetrySafety::kIfIdempotent : RetrySafety::kAlways;
+}
+
+bool IsRetryable(const absl::Status& status, bool idempotent) {
+  const RetrySafety safety = GetRetrySafety(status);
+  return safety == RetrySafety::kAlways ||
+         (safety == RetrySafety::kIfIdempotent && idempotent);
 }
 
 std::optional<CURLcode> GetEasyCode(const absl::Status& status) {

@@ -9,7 +9,10 @@
 //   if (GetEasyCode(status) == CURLE_COULDNT_CONNECT) Retry();
 //
 // EasyStatus, ShareStatus, MultiStatus      a code and the call -> Status
+// HttpErrorStatus                           an HTTP status of 400 or more
 // GetEasyCode, GetShareCode, GetMultiCode   the code that a Status carries
+// GetHttpStatus, GetRequestSent             what else a transfer's Status knows
+// IsRetryable, GetRetrySafety               whether to try again
 // EasyCodeName, ShareCodeName, MultiCodeName   "CURLE_COULDNT_CONNECT"
 //
 // All functions here are safe to call from any thread.
@@ -37,22 +40,70 @@ namespace curlshare {
 // The absl::StatusCode follows what a caller can do about it:
 //   kInvalidArgument     the request is malformed (URL, option value)
 //   kUnimplemented       this libcurl cannot do it
-//   kResourceExhausted   out of memory, or a limit was met
+//   kResourceExhausted   out of memory, or the server's disk is full
+//   kOutOfRange          what came is larger than was allowed, or the server
+//                        does not give that range
+//   kDataLoss            the body cannot be decoded
 //   kDeadlineExceeded    a timeout of the handle passed
 //   kUnavailable         network, name or peer failed: a retry may succeed
 //   kUnauthenticated     the peer's certificate was not accepted, or ours
 //   kPermissionDenied    the server denied access or log-in
 //   kNotFound            no such file on the server
-//   kFailedPrecondition  not in this state (in use, recursive call)
+//   kFailedPrecondition  not in this state (in use, recursive call; the server
+//                        redirects without end, or answered with an error)
 //   kAborted             a callback ended the transfer
 //   kInternal            libcurl broke its own rules
 //   kUnknown             any other code
+// docs/curl_codes.md lists them all.
 absl::Status EasyStatus(CURLcode code, absl::string_view call,
                         absl::string_view detail = "");
 absl::Status ShareStatus(CURLSHcode code, absl::string_view call,
                          absl::string_view detail = "");
 absl::Status MultiStatus(CURLMcode code, absl::string_view call,
                          absl::string_view detail = "");
+
+// The Status of an answer whose HTTP status is 400 or more, as a transfer with
+// CURLOPT_FAILONERROR returns it: CURLE_HTTP_RETURNED_ERROR, with the
+// absl::StatusCode that docs/curl_codes.md has for `http_status`. For a
+// Response that is an error to the caller:
+//
+//   if (r->status >= 400) return HttpErrorStatus(r->status, "GET /users");
+absl::Status HttpErrorStatus(long http_status, absl::string_view call,
+                             absl::string_view detail = "");
+// The HTTP status that it carries; nothing where it is not of that kind.
+std::optional<long> GetHttpStatus(const absl::Status& status);
+
+// Whether a byte of a request had been sent when the transfer failed, to the
+// first host or, after a redirect, to any; nothing where that is not known. The
+// errors of transfers carry it; WithRequestSent is for a transfer of your own.
+std::optional<bool> GetRequestSent(const absl::Status& status);
+absl::Status WithRequestSent(absl::Status status, bool sent);
+
+// Whether what failed with a Status may be done again (RFC 9110 section 9.2.2).
+enum class RetrySafety {
+  kNever,         // it would fail again, was cancelled, or is no failure
+  kIfIdempotent,  // a server may have acted on it
+  kAlways,        // no server has acted on it
+};
+
+// By the CURLcode, the HTTP status and whether a request was sent:
+//
+//   kAlways        no host, no connection, no TLS handshake, whatever failed
+//                  before a byte was sent, 425, 429
+//   kIfIdempotent  a timeout, a broken connection, half an answer, 408, 502,
+//                  503, 504; the above after a redirect
+//   kNever         all else: a certificate, a malformed URL, kCancelled, what
+//   is
+//                  too large, out of memory, a callback's Status, any Status
+//                  that carries no CURLcode
+//
+// An HTTP status speaks of the last request alone: where redirects were followed,
+// the first server may have acted on one before. It does not say when, nor how
+// often.
+RetrySafety GetRetrySafety(const absl::Status& status);
+// The same for a request that is `idempotent` (GET, HEAD, PUT, DELETE, ... and
+// what the caller knows to be) or not.
+bool IsRetryable(const absl::Status& status, bool idempotent);
 
 // The code that `status` was made from; nothing where it was not made from a
 // code of that kind.

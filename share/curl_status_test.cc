@@ -59,14 +59,76 @@ TEST(EasyStatus, MapsByWhatACallerCanDo) {
       {CURLE_RECURSIVE_API_CALL, absl::StatusCode::kFailedPrecondition},
       {CURLE_ABORTED_BY_CALLBACK, absl::StatusCode::kAborted},
       {CURLE_FAILED_INIT, absl::StatusCode::kInternal},
+      {CURLE_FILESIZE_EXCEEDED, absl::StatusCode::kOutOfRange},
+      {CURLE_RANGE_ERROR, absl::StatusCode::kOutOfRange},
       {static_cast<CURLcode>(100),  // CURLE_TOO_LARGE
-       absl::StatusCode::kResourceExhausted},
+       absl::StatusCode::kOutOfRange},
+      {CURLE_BAD_CONTENT_ENCODING, absl::StatusCode::kDataLoss},
+      {CURLE_TOO_MANY_REDIRECTS, absl::StatusCode::kFailedPrecondition},
+      {CURLE_HTTP_RETURNED_ERROR, absl::StatusCode::kFailedPrecondition},
       {static_cast<CURLcode>(127), absl::StatusCode::kUnknown},
   };
   for (const auto& c : cases) {
     EXPECT_EQ(EasyStatus(c.code, "call").code(), c.status)
         << EasyCodeName(c.code);
   }
+}
+
+TEST(HttpErrorStatus, HasACodeOfItsOwnAndTellsTheStatus) {
+  const absl::Status status = HttpErrorStatus(404, "GET /users/1");
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(GetHttpStatus(status), 404);
+  EXPECT_EQ(GetEasyCode(status), CURLE_HTTP_RETURNED_ERROR);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("GET /users/1: CURLE_HTTP_RETURNED_ERROR (22): "));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(": 404"));
+  EXPECT_THAT(std::string(HttpErrorStatus(503, "x", "busy").message()),
+              HasSubstr(": busy"));
+  EXPECT_EQ(GetHttpStatus(EasyStatus(CURLE_SEND_ERROR, "x")), std::nullopt);
+}
+
+TEST(RetrySafety, GoesByTheCodeAndWhetherARequestWasSent) {
+  const absl::Status connect = EasyStatus(CURLE_COULDNT_CONNECT, "call");
+  const absl::Status timeout = EasyStatus(CURLE_OPERATION_TIMEDOUT, "call");
+  const absl::Status verify = EasyStatus(CURLE_PEER_FAILED_VERIFICATION, "");
+  EXPECT_EQ(GetRequestSent(connect), std::nullopt);
+  EXPECT_EQ(GetRetrySafety(connect), RetrySafety::kAlways);
+  EXPECT_EQ(GetRetrySafety(WithRequestSent(connect, false)),
+            RetrySafety::kAlways);
+  EXPECT_EQ(GetRetrySafety(WithRequestSent(connect, true)),
+            RetrySafety::kIfIdempotent);
+  EXPECT_EQ(GetRetrySafety(timeout), RetrySafety::kIfIdempotent);
+  EXPECT_EQ(GetRetrySafety(WithRequestSent(timeout, true)),
+            RetrySafety::kIfIdempotent);
+  EXPECT_EQ(GetRetrySafety(WithRequestSent(timeout, false)),
+            RetrySafety::kAlways);
+  // It would fail again, sent or not.
+  EXPECT_EQ(GetRetrySafety(WithRequestSent(verify, false)),
+            RetrySafety::kNever);
+  EXPECT_EQ(GetEasyCode(WithRequestSent(timeout, true)),
+            CURLE_OPERATION_TIMEDOUT);
+}
+
+TEST(RetrySafety, IsNeverForWhatIsNoFailureOfATransfer) {
+  for (const absl::Status& status :
+       {absl::OkStatus(), absl::UnavailableError("not libcurl's"),
+        WithEasyCode(absl::CancelledError("x"), CURLE_OPERATION_TIMEDOUT),
+        MultiStatus(CURLM_INTERNAL_ERROR, "call")}) {
+    EXPECT_EQ(GetRetrySafety(status), RetrySafety::kNever) << status;
+    EXPECT_FALSE(IsRetryable(status, /*idempotent=*/true)) << status;
+  }
+  EXPECT_TRUE(WithRequestSent(absl::OkStatus(), true).ok());
+}
+
+TEST(IsRetryable, AsksWhetherTheRequestIsIdempotentWhereThatCounts) {
+  EXPECT_TRUE(IsRetryable(EasyStatus(CURLE_COULDNT_CONNECT, "x"), false));
+  EXPECT_TRUE(IsRetryable(EasyStatus(CURLE_RECV_ERROR, "x"), true));
+  EXPECT_FALSE(IsRetryable(EasyStatus(CURLE_RECV_ERROR, "x"), false));
+  EXPECT_FALSE(IsRetryable(EasyStatus(CURLE_URL_MALFORMAT, "x"), true));
+  EXPECT_TRUE(IsRetryable(HttpErrorStatus(429, "x"), false));
+  EXPECT_FALSE(IsRetryable(HttpErrorStatus(503, "x"), false));
+  EXPECT_TRUE(IsRetryable(HttpErrorStatus(503, "x"), true));
+  EXPECT_FALSE(IsRetryable(HttpErrorStatus(500, "x"), true));
 }
 
 TEST(ShareStatus, MapsAndKeepsTheCode) {

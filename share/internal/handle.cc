@@ -57,6 +57,14 @@ bool CastsDoubt(CURLcode code) {
   }
 }
 
+// Of a transfer that has not begun.
+absl::Status WaitTimedOut(absl::string_view message) {
+  return WithRequestSent(
+      WithEasyCode(Error(absl::StatusCode::kDeadlineExceeded, message),
+                   CURLE_OPERATION_TIMEDOUT),
+      false);
+}
+
 long GetLong(CURL* curl, CURLINFO info) {
   long value = 0;
   return curl_easy_getinfo(curl, info, &value) == CURLE_OK ? value : 0;
@@ -287,11 +295,9 @@ absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
     case ConnectionPool::Slot::kCancelled:
       return TransferStatus(CURLE_ABORTED_BY_CALLBACK);
     case ConnectionPool::Slot::kTimedOut:
-      return WithEasyCode(
-          Error(absl::StatusCode::kDeadlineExceeded,
-                "the transfer's timeout passed while it waited for others to "
-                "the same host to end (max_transfers_per_host)"),
-          CURLE_OPERATION_TIMEDOUT);
+      return WaitTimedOut(
+          "the transfer's timeout passed while it waited for others to the "
+          "same host to end (max_transfers_per_host)");
     case ConnectionPool::Slot::kHave:
     case ConnectionPool::Slot::kUncounted:
       break;
@@ -314,10 +320,7 @@ absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
   const absl::Duration left =
       absl::Milliseconds(timeout) - (absl::Now() - begin);
   if (left <= absl::ZeroDuration()) {
-    return WithEasyCode(
-        Error(absl::StatusCode::kDeadlineExceeded,
-              "the transfer's timeout passed before its turn came"),
-        CURLE_OPERATION_TIMEDOUT);
+    return WaitTimedOut("the transfer's timeout passed before its turn came");
   }
   const int64_t left_ms =
       absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
@@ -391,15 +394,36 @@ void Handle::WakePoll() {
   if (multi_ != nullptr) (void)curl_multi_wakeup(multi_->get());
 }
 
-absl::Status Handle::MakeStatus(CURLcode code) {
-  return EasyStatus(code, "transfer");
+absl::Status Handle::MakeStatus(CURLcode code) { return CodeStatus(code, ""); }
+
+absl::Status Handle::CodeStatus(CURLcode code, absl::string_view detail) {
+  long http_status = 0;
+  if (code == CURLE_HTTP_RETURNED_ERROR &&
+      curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &http_status) ==
+          CURLE_OK &&
+      http_status != 0) {
+    return HttpErrorStatus(http_status, "transfer", detail);
+  }
+  return EasyStatus(code, "transfer", detail);
+}
+
+bool Handle::MayHaveSent() {
+  long sent = 0;
+  const char* scheme = nullptr;
+  if (curl_easy_getinfo(curl_, CURLINFO_REQUEST_SIZE, &sent) != CURLE_OK ||
+      curl_easy_getinfo(curl_, CURLINFO_SCHEME, &scheme) != CURLE_OK) {
+    return true;
+  }
+  // Of HTTP alone libcurl counts all that it sends.
+  return sent > 0 ||
+         (scheme != nullptr && !absl::StartsWithIgnoreCase(scheme, "http"));
 }
 
 absl::Status Handle::TransferStatus(CURLcode code) {
   if (code == CURLE_OK) return MakeStatus(code);
   switch (cancelled_by()) {
     case Cancelled::kNo:
-      return MakeStatus(code);
+      return WithRequestSent(MakeStatus(code), MayHaveSent());
     case Cancelled::kByCaller:
       return WithEasyCode(Error(absl::StatusCode::kCancelled,
                                 "the transfer was ended by Cancel()"),

@@ -90,10 +90,14 @@ class Handle : public HandleMembership {
   virtual void FreeCurl() {}
   // A better Status than the code alone gives.
   virtual absl::Status MakeStatus(CURLcode code);
+  // EasyStatus, or HttpErrorStatus where the code says so.
+  absl::Status CodeStatus(CURLcode code, absl::string_view detail);
 
  private:
   // The following need the caller to be the holder.
 
+  // Whether a byte of a request has left in the newest transfer.
+  bool MayHaveSent();
   void ReleaseNow() final ABSL_LOCKS_EXCLUDED(mu_);
   // For a CURL* that stays attached until its owner cleans it up, at a time
   // that nobody can know: what it needs until then is never freed. Needs no

@@ -207,12 +207,13 @@ absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline) {
   bool cancelled = false;
   if (gate_.Enter(deadline, who, &cancelled)) return absl::OkStatus();
   if (!cancelled) {
-    return WithEasyCode(
-        Error(absl::StatusCode::kDeadlineExceeded,
-              "the transfer's timeout passed while it waited for the gate of "
-              "share #",
-              id_),
-        CURLE_OPERATION_TIMEDOUT);
+    return WithRequestSent(
+        WithEasyCode(Error(absl::StatusCode::kDeadlineExceeded,
+                           "the transfer's timeout passed while it waited for "
+                           "the gate of share #",
+                           id_),
+                     CURLE_OPERATION_TIMEDOUT),
+        false);
   }
   return Error(absl::StatusCode::kCancelled,
                "the transfer was ended by Cancel() or Share::CloseNow() while "
