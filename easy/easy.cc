@@ -281,6 +281,7 @@ class Easy::Core final : public internal::Handle {
     exposed_ = source.exposed_;  // with options that are not known
     authenticates_connections_ = source.authenticates_connections_;
     timeout_ms_ = source.timeout_ms_.load();
+    max_body_size_ = source.max_body_size_;
     own_dns_age_ = source.own_dns_age_;
     reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
@@ -312,6 +313,7 @@ class Easy::Core final : public internal::Handle {
     curlu_ = nullptr;
     reads_cookie_file_ = false;
     timeout_ms_ = 0;
+    max_body_size_ = 0;
     own_dns_age_.reset();
     own_options_.clear();
     own_connections_.reset();
@@ -345,6 +347,8 @@ class Easy::Core final : public internal::Handle {
     progress_told_ = 0;
     error_[0] = '\0';
     callback_status_ = absl::OkStatus();
+    callback_code_.reset();
+    body_size_ = 0;
     answers_.reset();
     lookups_ = 0;
     request_.Rewind();
@@ -359,13 +363,22 @@ class Easy::Core final : public internal::Handle {
     return status;
   }
 
-  absl::StatusOr<Response> FetchNow(absl::Duration waited) {
+  // With a `sink`, if only an empty one, that gets the body of a success.
+  absl::StatusOr<Response> FetchNow(absl::Duration waited, const Sink* sink) {
     Response response;
     body_ = &response.body;
+    fetch_sink_ = sink;
     absl::Status status = Transfer(waited);
     body_ = nullptr;
+    fetch_sink_ = nullptr;
     if (status.ok()) status = Describe(response);
     if (!status.ok()) return status;
+    return response;
+  }
+
+  absl::StatusOr<Response> ResponseWithoutBody() {
+    Response response;
+    if (absl::Status status = Describe(response); !status.ok()) return status;
     return response;
   }
 
@@ -700,7 +713,9 @@ class Easy::Core final : public internal::Handle {
   }
   absl::Status MakeStatus(CURLcode code) override {
     if (code == CURLE_OK) return absl::OkStatus();
-    if (!callback_status_.ok()) return WithEasyCode(callback_status_, code);
+    if (!callback_status_.ok()) {
+      return WithEasyCode(callback_status_, callback_code_.value_or(code));
+    }
     // The code is also that of answers in no HTTP that libcurl speaks.
     if (code == CURLE_UNSUPPORTED_PROTOCOL &&
         absl::StartsWith(error_.data(), "Protocol \"")) {
@@ -723,22 +738,48 @@ class Easy::Core final : public internal::Handle {
   Sink sink_;
   Sink header_sink_;
   Progress progress_;
-  bool cookies_on_ = false;  // CURLOPT_COOKIEFILE has been set here
+  int64_t max_body_size_ = 0;  // 0: any
+  bool cookies_on_ = false;    // CURLOPT_COOKIEFILE has been set here
 
  private:
   static size_t OnBody(char* data, size_t size, size_t count,
                        void* core) noexcept {
     auto* self = static_cast<Core*>(core);
     const absl::string_view piece(data, size * count);
-    return self->Run([&] {
-      if (self->body_ != nullptr) {
-        self->body_->append(piece.data(), piece.size());
-        return absl::OkStatus();
-      }
-      return self->sink_ == nullptr ? absl::OkStatus() : self->sink_(piece);
-    })
+    return self->Run([&] { return self->TakeBody(piece); })
                ? piece.size()
                : CURL_WRITEFUNC_ERROR;
+  }
+
+  // Throws what strings and sinks throw. libcurl keeps the bodies of redirects
+  // that it follows, and of challenges that it answers, to itself.
+  absl::Status TakeBody(absl::string_view piece) {
+    body_size_ += static_cast<int64_t>(piece.size());
+    if (max_body_size_ > 0 && body_size_ > max_body_size_) {
+      callback_code_ = CURLE_FILESIZE_EXCEEDED;
+      return Error(absl::StatusCode::kOutOfRange,
+                   "the body is larger than the ", max_body_size_,
+                   " bytes that SetMaxBodySize allows");
+    }
+    const Sink* sink = &sink_;
+    if (body_ != nullptr) {
+      if (fetch_sink_ == nullptr || IsError()) {
+        const size_t room = fetch_sink_ == nullptr
+                                ? piece.size()
+                                : kMaxErrorBody - body_->size();
+        body_->append(piece.data(), std::min(piece.size(), room));
+        return absl::OkStatus();
+      }
+      sink = fetch_sink_;
+    }
+    return *sink == nullptr ? absl::OkStatus() : (*sink)(piece);
+  }
+
+  // Whether what comes is the body of an answer that is no 2xx. (An FTP server
+  // may say 150 so far.)
+  bool IsError() {
+    const absl::StatusOr<long> status = GetInfo<long>(CURLINFO_RESPONSE_CODE);
+    return status.ok() && *status >= 300;
   }
 
   static size_t OnHeader(char* data, size_t size, size_t count,
@@ -853,6 +894,7 @@ class Easy::Core final : public internal::Handle {
     curl_off_t tls_handshake = 0;
     curl_off_t first_byte = 0;
     curl_off_t total = 0;
+    curl_off_t retry_after = 0;
     long connects = 0;
     char* url = nullptr;
     const auto get = [this](CURLINFO info, auto* value) {
@@ -868,10 +910,16 @@ class Easy::Core final : public internal::Handle {
              get(CURLINFO_APPCONNECT_TIME_T, &tls_handshake),
              get(CURLINFO_STARTTRANSFER_TIME_T, &first_byte),
              get(CURLINFO_TOTAL_TIME_T, &total),
+             get(CURLINFO_RETRY_AFTER, &retry_after),
+             get(CURLINFO_REDIRECT_COUNT, &response.redirects),
          }) {
       if (code != CURLE_OK) return InfoStatus(code);
     }
     total = SavedMicroseconds(CURLINFO_TOTAL_TIME_T).value_or(total);
+    response.redirects =
+        SavedLong(CURLINFO_REDIRECT_COUNT).value_or(response.redirects);
+    // Up to 7.88 a date that has passed is told as a negative number.
+    response.retry_after = absl::Seconds(std::max<curl_off_t>(retry_after, 0));
     response.connection_reused = connects == 0;
     if (answers_ != nullptr) {
       response.effective_url = answers_->effective_url;
@@ -890,6 +938,8 @@ class Easy::Core final : public internal::Handle {
   bool is_set_up_ = true;  // false: by a Reset that has failed
   std::array<char, CURL_ERROR_SIZE> error_{};
   absl::Status callback_status_;
+  std::optional<CURLcode> callback_code_;  // other than libcurl's
+  int64_t body_size_ = 0;                  // so far
   long max_connects_ = kDefaultMaxConnects;
   bool quick_exit_ = false;
   bool verbose_ = false;
@@ -914,7 +964,9 @@ class Easy::Core final : public internal::Handle {
   int64_t progress_told_ = 0;
   std::optional<TransferProgress> untold_progress_;
   bool reports_progress_ = false;  // OnProgress is installed
-  std::string* body_ = nullptr;    // where Fetch collects, while it runs
+  // While Fetch runs: where it collects, and its sink.
+  std::string* body_ = nullptr;
+  const Sink* fetch_sink_ = nullptr;
   int lookups_ = 0;                // begun in the newest transfer
   curl_resolver_start_callback lookup_function_ = nullptr;
   void* lookup_data_ = nullptr;
@@ -1049,6 +1101,16 @@ absl::Status Easy::SetFollowRedirects(int most) {
 
 absl::Status Easy::SetCaCertificates(absl::string_view pem) {
   return SetBlob(CURLOPT_CAINFO_BLOB, pem);
+}
+
+absl::Status Easy::SetMaxBodySize(int64_t most) {
+  if (most < 0) {
+    return Error(absl::StatusCode::kInvalidArgument, "SetMaxBodySize: ", most,
+                 " is negative");
+  }
+  CURLSHARE_ENTER(Mode::kUse);
+  core->max_body_size_ = most;
+  return absl::OkStatus();
 }
 
 absl::Status Easy::SetSink(Sink sink) {
@@ -1196,7 +1258,19 @@ absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
   absl::Duration waited;
   CURLSHARE_ENTER(Mode::kTransfer, &waited);
   if (absl::Status status = SetUrl(url); !status.ok()) return status;
-  return NoThrow("Fetch", [&] { return core->FetchNow(waited); });
+  return NoThrow("Fetch", [&] { return core->FetchNow(waited, nullptr); });
+}
+
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url, Sink sink) {
+  absl::Duration waited;
+  CURLSHARE_ENTER(Mode::kTransfer, &waited);
+  if (absl::Status status = SetUrl(url); !status.ok()) return status;
+  return NoThrow("Fetch", [&] { return core->FetchNow(waited, &sink); });
+}
+
+absl::StatusOr<Response> Easy::GetResponse() {
+  CURLSHARE_ENTER(Mode::kUse);
+  return NoThrow("GetResponse", [&] { return core->ResponseWithoutBody(); });
 }
 
 absl::StatusOr<std::string> Easy::GetString(CURLINFO info) {

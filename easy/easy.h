@@ -10,16 +10,18 @@
 //
 // Easy                         one handle; RAII, movable
 //   SetUrl, SetMethod, SetHeaders, SetBody, SetTimeout, SetConnectTimeout,
-//   SetFollowRedirects, SetCaCertificates     the frequent options
+//   SetFollowRedirects, SetCaCertificates, SetMaxBodySize
+//                              the frequent options
 //   SetOption<CURLOPT_...>     every other option, its type checked
 //   SetSink, SetHeaderSink, SetProgress       your callables
 //   Perform, Fetch             a transfer
-//   GetInfo<CURLINFO_...>, GetHeaders         about the newest transfer
+//   GetResponse, GetHeaders, GetInfo<CURLINFO_...>
+//                              about the newest transfer
 //   Attach, Detach, share      membership in a Share
 //   Cancel                     ends the transfer, from any thread
 //   Reset, Duplicate
 //   BeginUse, native_handle    for what libcurl offers besides
-// Response                     what Fetch returns
+// Response                     what Fetch and GetResponse return
 //
 // ERRORS. Every method returns kFailedPrecondition on a moved-from Easy, and
 // while the handle is in transfer on another thread. Those that a callback of
@@ -65,15 +67,21 @@ struct Timings {
   absl::Duration total;          // CURLINFO_TOTAL_TIME_T
 };
 
-// An answer, whatever its status: 404 is not an error of the transfer.
+// An answer, whatever its status: 404 is not an error of the transfer
+// (HttpErrorStatus makes it one).
 struct Response {
   long status = 0;  // HTTP status code, 0 for protocols without one
   // Of the last response, where there were redirects; in order.
   std::vector<std::pair<std::string, std::string>> headers;
-  std::string body;
+  std::string body;                // see Fetch
   std::string effective_url;       // after redirects
+  long redirects = 0;              // that were followed
   long http_version = 0;           // CURL_HTTP_VERSION_1_1, ...
   bool connection_reused = false;  // no new connection was opened
+  // When the server wants to be asked again (Retry-After, RFC 9110 section
+  // 10.2.3), from now on; zero where it does not say. libcurl 8.14 and later
+  // say 6 hours at most.
+  absl::Duration retry_after;  // CURLINFO_RETRY_AFTER
   Timings timings;
 
   // The value of the first header of that name, in any case.
@@ -177,6 +185,13 @@ class Easy {
   // SetOption<CURLOPT_CAINFO>(file), which is parsed once for each multi handle
   // and a day, so in a share of connections hardly ever.
   absl::Status SetCaCertificates(absl::string_view pem);
+  // The most bytes of a body that a transfer takes, decoded ones where
+  // CURLOPT_ACCEPT_ENCODING is set, wherever they go; 0: any number, the
+  // default. A body that is larger ends the transfer with kOutOfRange
+  // (CURLE_FILESIZE_EXCEEDED), and nothing beyond has been handed on. Unlike
+  // CURLOPT_MAXFILESIZE_LARGE it does not go by what the server announces.
+  // kInvalidArgument for a negative number.
+  absl::Status SetMaxBodySize(int64_t most);
 
   // Where the body goes, piece by piece; empty: nowhere. Not in callbacks of
   // the handle's own transfer.
@@ -261,8 +276,19 @@ class Easy {
   absl::Status Perform();
 
   // SetUrl, then a transfer whose body and headers are kept in memory (the
-  // body's sink is not called, that of the headers is). Errors as Perform.
+  // body's sink is not called, that of the headers is). Errors as Perform;
+  // SetMaxBodySize limits the memory.
   absl::StatusOr<Response> Fetch(absl::string_view url);
+  // The same for a body that is large, or of no interest: `sink`, in place of
+  // that of SetSink, gets the body of a 2xx answer, the last where there were
+  // redirects; empty: nobody does. Response::body has of every other answer the
+  // first kMaxErrorBody bytes, and of a 2xx nothing.
+  absl::StatusOr<Response> Fetch(absl::string_view url, Sink sink);
+  static constexpr size_t kMaxErrorBody = 64 * 1024;
+
+  // What Fetch returns, without a body, of the newest transfer: after Perform.
+  // kResourceExhausted when out of memory.
+  absl::StatusOr<Response> GetResponse();
 
   // About the newest transfer; the type follows from the name: std::string,
   // long, double, std::vector<std::string>, curl_socket_t, curl_off_t.

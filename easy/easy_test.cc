@@ -390,6 +390,7 @@ TEST_P(EasyTest, RefusesMalformedOptions) {
            easy.SetTimeout(-absl::Seconds(1)),
            easy.SetConnectTimeout(absl::ZeroDuration()),
            easy.SetFollowRedirects(-1),
+           easy.SetMaxBodySize(-1),
            easy.SetOption<CURLOPT_HTTPHEADER>({std::string("X: a\0b", 6)}),
        }) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument));

@@ -366,6 +366,14 @@ class HttpServer::Impl {
     });
     On("/status", [](const Request& request, Response& response) {
       response.status = static_cast<int>(Number(request, "code"));
+      if (request.has_param("n")) {
+        response.set_content(std::string(Number(request, "n"), 'x'),
+                             "text/plain");
+      }
+      if (request.has_param("retry_after")) {
+        response.set_header("Retry-After",
+                            request.get_param_value("retry_after"));
+      }
     });
     On("/redirect", [](const Request& request, Response& response) {
       const int code = request.has_param("code")

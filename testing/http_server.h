@@ -15,7 +15,8 @@
 //   /                         "ok"
 //   /bytes?n=N                N bytes
 //   /echo                     the request: method, target, headers, body
-//   /status?code=N            that status
+//   /status?code=N            that status; n=N for a body of N bytes,
+//                             retry_after=TEXT for a Retry-After header
 //   /redirect?to=TARGET       302; code=N for another
 //   /delay?ms=N               "ok", after that time
 //   /stall                    nothing until ReleaseStalled(), then "ok"
