@@ -28,6 +28,7 @@
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
 #include "curlshare/easy/request.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
@@ -1248,24 +1249,51 @@ absl::Status Easy::SetPointer(CURLoption option, void* pointer) {
   return OptionStatus(code, option);
 }
 
-absl::Status Easy::Perform() {
-  absl::Duration waited;
-  CURLSHARE_ENTER(Mode::kTransfer, &waited);
-  return core->Transfer(waited);
+absl::Status Easy::PerformWith(const CancelToken* token) {
+  if (core_ == nullptr) return MovedFrom();
+  const internal::RefPtr<Core> core = core_;
+  return core->RunEntered(
+      token, [&](absl::Duration waited) { return core->Transfer(waited); });
+}
+
+absl::Status Easy::Perform() { return PerformWith(nullptr); }
+
+absl::Status Easy::Perform(const CancelToken& token) {
+  return PerformWith(&token);
+}
+
+absl::StatusOr<Response> Easy::FetchWith(absl::string_view url,
+                                         const Sink* sink,
+                                         const CancelToken* token) {
+  if (core_ == nullptr) return MovedFrom();
+  const internal::RefPtr<Core> core = core_;
+  absl::StatusOr<Response> response;
+  absl::Status status = core->RunEntered(token, [&](absl::Duration waited) {
+    absl::Status set = SetUrl(url);
+    if (!set.ok()) return set;
+    response = NoThrow("Fetch", [&] { return core->FetchNow(waited, sink); });
+    return response.status();
+  });
+  if (!status.ok()) return status;
+  return response;
 }
 
 absl::StatusOr<Response> Easy::Fetch(absl::string_view url) {
-  absl::Duration waited;
-  CURLSHARE_ENTER(Mode::kTransfer, &waited);
-  if (absl::Status status = SetUrl(url); !status.ok()) return status;
-  return NoThrow("Fetch", [&] { return core->FetchNow(waited, nullptr); });
+  return FetchWith(url, nullptr, nullptr);
+}
+
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url,
+                                     const CancelToken& token) {
+  return FetchWith(url, nullptr, &token);
 }
 
 absl::StatusOr<Response> Easy::Fetch(absl::string_view url, Sink sink) {
-  absl::Duration waited;
-  CURLSHARE_ENTER(Mode::kTransfer, &waited);
-  if (absl::Status status = SetUrl(url); !status.ok()) return status;
-  return NoThrow("Fetch", [&] { return core->FetchNow(waited, &sink); });
+  return FetchWith(url, &sink, nullptr);
+}
+
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url, Sink sink,
+                                     const CancelToken& token) {
+  return FetchWith(url, &sink, &token);
 }
 
 absl::StatusOr<Response> Easy::GetResponse() {

@@ -18,7 +18,8 @@
 //   GetResponse, GetHeaders, GetInfo<CURLINFO_...>
 //                              about the newest transfer
 //   Attach, Detach, share      membership in a Share
-//   Cancel                     ends the transfer, from any thread
+//   Cancel                     ends the transfer, from any thread; see
+//                              CancelToken, too
 //   Reset, Duplicate
 //   BeginUse, native_handle    for what libcurl offers besides
 // Response                     what Fetch and GetResponse return
@@ -53,6 +54,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/share.h"
 
 namespace curlshare {
@@ -274,6 +276,10 @@ class Easy {
   // that ended it; else EasyStatus of libcurl's code, with the text of
   // CURLOPT_ERRORBUFFER.
   absl::Status Perform();
+  // The same, but kCancelled also once `token` is cancelled: before it begins,
+  // while it waits, or under way. Cancelling it later has no effect on the
+  // handle.
+  absl::Status Perform(const CancelToken& token);
 
   // SetUrl, then a transfer whose body and headers are kept in memory (the
   // body's sink is not called, that of the headers is). Errors as Perform;
@@ -285,6 +291,11 @@ class Easy {
   // first kMaxErrorBody bytes, and of a 2xx nothing.
   absl::StatusOr<Response> Fetch(absl::string_view url, Sink sink);
   static constexpr size_t kMaxErrorBody = 64 * 1024;
+  // With a token, as Perform.
+  absl::StatusOr<Response> Fetch(absl::string_view url,
+                                 const CancelToken& token);
+  absl::StatusOr<Response> Fetch(absl::string_view url, Sink sink,
+                                 const CancelToken& token);
 
   // What Fetch returns, without a body, of the newest transfer: after Perform.
   // kResourceExhausted when out of memory.
@@ -319,7 +330,8 @@ class Easy {
 
   // Ends the transfer in progress, promptly, also while the server stalls: it
   // returns kCancelled. False where there is none; later ones are not
-  // affected.
+  // affected. Who does not know whether the transfer has begun, or ended and
+  // another begun, uses a CancelToken.
   bool Cancel();
 
   // All options back to their defaults, sinks dropped. Connections, cookies
@@ -352,6 +364,9 @@ class Easy {
   explicit Easy(internal::RefPtr<Core> core);
 
   static absl::StatusOr<Easy> DuplicateNow(Core& core);
+  absl::Status PerformWith(const CancelToken* token);
+  absl::StatusOr<Response> FetchWith(absl::string_view url, const Sink* sink,
+                                     const CancelToken* token);
   absl::Status SetLong(CURLoption option, long value);
   absl::Status SetOffT(CURLoption option, curl_off_t value);
   // None unsets, of a blob as well.

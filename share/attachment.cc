@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/raw_handle.h"
@@ -63,6 +64,10 @@ absl::StatusOr<Attachment::Use> Attachment::BeginUse() {
 
 absl::Status Attachment::Perform() {
   return holds_nothing() ? NothingAttached() : handle_->Perform();
+}
+
+absl::Status Attachment::Perform(const CancelToken& token) {
+  return holds_nothing() ? NothingAttached() : handle_->Perform(&token);
 }
 
 absl::StatusOr<Attachment::Transfer> Attachment::BeginTransfer(

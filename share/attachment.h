@@ -95,6 +95,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/internal/raw_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 
@@ -178,6 +179,9 @@ class Attachment {
   // a callback of the same handle, a Use of this thread, or a callback that
   // runs under a share's lock; else what EasyStatus makes of the CURLcode.
   absl::Status Perform();
+  // The same, but kCancelled also once `token` is cancelled: before it begins,
+  // while it waits, or under way.
+  absl::Status Perform(const CancelToken& token);
 
   // Brackets a transfer that you run yourself, by curl_easy_perform or on a
   // multi handle of yours: a close waits for its end, and can end it early only

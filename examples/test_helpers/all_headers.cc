@@ -26,6 +26,7 @@
 
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"

@@ -24,7 +24,8 @@ struct Gate::Waiter : ListNode {
   absl::CondVar woken;
 };
 
-bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled) {
+bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled,
+                 const std::atomic<bool>* stop) {
   bool was_cancelled = false;
   if (OwnedByThisThread()) {
     ++depth_;
@@ -37,6 +38,10 @@ bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled) {
       Waiter self(who);
       self.InsertBefore(&waiters_);
       bool expired = false;
+      // From here on CancelWaits finds it: a `stop` before that is seen now.
+      if (stop != nullptr && stop->load(std::memory_order_acquire)) {
+        self.cancelled = true;
+      }
       while (held_ && !self.handed_over) {
         if (expired || self.cancelled) {
           self.Remove();

@@ -32,10 +32,11 @@ class Gate {
 
   // Makes the calling thread the owner, waiting until `deadline` for its turn:
   // false if that passes, or if somebody calls CancelWaits(who) meanwhile,
-  // which of the two is told in `cancelled`. Nests.
+  // which of the two is told in `cancelled`. Nests. Nor does it wait where
+  // `stop`, if not null, is true; who makes it so then calls CancelWaits(who).
   bool Enter(absl::Time deadline = absl::InfiniteFuture(),
-             const void* who = nullptr, bool* cancelled = nullptr)
-      ABSL_LOCKS_EXCLUDED(mu_);
+             const void* who = nullptr, bool* cancelled = nullptr,
+             const std::atomic<bool>* stop = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the waits for `who`, not null; true if there was one.
   bool CancelWaits(const void* who) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter. REQUIRES: the calling thread is the owner.

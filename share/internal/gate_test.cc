@@ -69,6 +69,23 @@ TEST(Gate, AWaitCanBeCancelled) {
   other.join();
 }
 
+// Who stops a wait does so before CancelWaits can find it.
+TEST(Gate, AWaitThatIsStoppedBeforeItBeginsIsNone) {
+  Gate gate;
+  int who = 0;
+  std::atomic<bool> stop{false};
+  ASSERT_TRUE(gate.Enter());
+  std::thread([&] {
+    stop = true;
+    EXPECT_FALSE(gate.CancelWaits(&who));
+    bool cancelled = false;
+    EXPECT_FALSE(
+        gate.Enter(absl::Now() + absl::Seconds(60), &who, &cancelled, &stop));
+    EXPECT_TRUE(cancelled) << "it waited until the deadline";
+  }).join();
+  gate.Leave();
+}
+
 TEST(Gate, GivesUpAtTheDeadline) {
   Gate gate;
   ASSERT_TRUE(gate.Enter());

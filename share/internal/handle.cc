@@ -13,6 +13,7 @@
 
 #include "absl/base/optimization.h"
 #include "absl/cleanup/cleanup.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -20,9 +21,11 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/connection_options.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/attached_handles.h"
+#include "curlshare/share/internal/cancel_state.h"
 #include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/connection_references.h"
 #include "curlshare/share/internal/error.h"
@@ -248,15 +251,73 @@ absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
 
 // ---- A transfer
 
-absl::Status Handle::Perform() {
-  const RefPtr<Handle> self(this);
-  absl::Duration waited;
-  if (absl::Status status = Enter(Mode::kTransfer, &waited); !status.ok()) {
-    return status;
+// One transfer's share in a token. Who cancels a token tells the handle only
+// between Begin, when it is in that transfer, and the end of it: what Cancel
+// finds in transfer then is no other. Before, the gate is all that may have to
+// be told; what comes in between is seen at Begin.
+class Handle::TokenListener final : private CancelState::Listener {
+ public:
+  TokenListener(Handle& handle, const CancelToken* token)
+      : handle_(handle),
+        state_(token == nullptr ? nullptr : token->state_.get()),
+        may_enter_(state_ == nullptr || state_->Add(*this)) {}
+  TokenListener(const TokenListener&) = delete;
+  TokenListener& operator=(const TokenListener&) = delete;
+  ~TokenListener() { End(); }
+
+  bool may_enter() const { return may_enter_; }
+  const std::atomic<bool>* stop() const {
+    return state_ == nullptr ? nullptr : &state_->flag();
   }
-  absl::Status status = Drive(waited);
+  bool Begin() { return state_ == nullptr || state_->Begin(*this); }
+  void End() {
+    if (state_ != nullptr && may_enter_) state_->Remove(*this);
+    state_ = nullptr;
+  }
+
+  static absl::Status TooEarly() {
+    return Error(absl::StatusCode::kCancelled,
+                 "the transfer's CancelToken was cancelled before it began");
+  }
+
+ private:
+  void OnCancel(bool begun) override {
+    if (begun) {
+      (void)handle_.Cancel();
+    } else if (const RefPtr<ShareCore> share = handle_.share();
+               share != nullptr) {
+      (void)share->CancelGateWaits(&handle_);
+    }
+  }
+
+  Handle& handle_;
+  CancelState* state_;  // the caller's token keeps it alive; null: none
+  const bool may_enter_;
+};
+
+absl::Status Handle::RunEntered(
+    const CancelToken* token,
+    absl::FunctionRef<absl::Status(absl::Duration waited)> transfer) {
+  if (token != nullptr && token->state_ == nullptr) {
+    return Error(absl::StatusCode::kResourceExhausted,
+                 "the CancelToken was made without memory");
+  }
+  const RefPtr<Handle> self(this);
+  TokenListener listener(*this, token);
+  if (!listener.may_enter()) return TokenListener::TooEarly();
+  absl::Duration waited;
+  absl::Status status = Enter(Mode::kTransfer, &waited, listener.stop());
+  if (!status.ok()) return status;
+  status = listener.Begin() ? transfer(waited) : TokenListener::TooEarly();
+  // Before the handle can be in another one.
+  listener.End();
   Leave();
   return status;
+}
+
+absl::Status Handle::Perform(const CancelToken* token) {
+  return RunEntered(token,
+                    [this](absl::Duration waited) { return Drive(waited); });
 }
 
 absl::Status Handle::Drive(absl::Duration waited) {

@@ -9,9 +9,11 @@
 
 #include "absl/base/attributes.h"
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/connection_options.h"
 #include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/handle_membership.h"
@@ -37,8 +39,17 @@ class Handle : public HandleMembership {
   explicit Handle(CURL* curl) : HandleMembership(curl) {}
   ~Handle() override;
 
-  // A whole transfer, on a multi handle of this handle's own.
-  absl::Status Perform() ABSL_LOCKS_EXCLUDED(mu_);
+  // Enters for a transfer, makes it, and leaves. `transfer` gets what Enter has
+  // waited; it is not called where that fails, or `token` is cancelled before.
+  absl::Status RunEntered(
+      const CancelToken* token,
+      absl::FunctionRef<absl::Status(absl::Duration waited)> transfer)
+      ABSL_LOCKS_EXCLUDED(mu_);
+
+  // A whole transfer, on a multi handle of this handle's own. Ends with
+  // kCancelled once `token`, if not null, is cancelled.
+  absl::Status Perform(const CancelToken* token = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
 
   // The Status of a transfer that ended with `code`, or was cancelled.
   absl::Status TransferStatus(CURLcode code);
@@ -94,6 +105,8 @@ class Handle : public HandleMembership {
   absl::Status CodeStatus(CURLcode code, absl::string_view detail);
 
  private:
+  class TokenListener;
+
   // The following need the caller to be the holder.
 
   // Whether a byte of a request has left in the newest transfer.

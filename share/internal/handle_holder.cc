@@ -33,7 +33,8 @@ absl::Status HandleHolder::LockHeldError() {
 
 HandleHolder::Admission HandleHolder::Admit(Mode mode, bool release,
                                             absl::Status& refusal,
-                                            absl::Duration* waited) {
+                                            absl::Duration* waited,
+                                            const std::atomic<bool>* stop) {
   {
     absl::MutexLock lock(&mu_);
     if (ABSL_PREDICT_TRUE(holder_ == nullptr && GateFor(mode) == nullptr)) {
@@ -41,12 +42,12 @@ HandleHolder::Admission HandleHolder::Admit(Mode mode, bool release,
       return Admission::kHolder;
     }
   }
-  return AdmitSlowly(mode, release, refusal, waited);
+  return AdmitSlowly(mode, release, refusal, waited, stop);
 }
 
-HandleHolder::Admission HandleHolder::AdmitSlowly(Mode mode, bool release,
-                                                  absl::Status& refusal,
-                                                  absl::Duration* waited) {
+HandleHolder::Admission HandleHolder::AdmitSlowly(
+    Mode mode, bool release, absl::Status& refusal, absl::Duration* waited,
+    const std::atomic<bool>* stop) {
   RefPtr<ShareCore> gate;
   const absl::Time begin = absl::Now();
   const absl::Time deadline = mode == Mode::kTransfer && timeout_ms() > 0
@@ -77,8 +78,8 @@ HandleHolder::Admission HandleHolder::AdmitSlowly(Mode mode, bool release,
       continue;
     }
     gate = std::move(needed);
-    refusal =
-        gate->EnterGate(mode == Mode::kTransfer ? this : nullptr, deadline);
+    refusal = gate->EnterGate(mode == Mode::kTransfer ? this : nullptr,
+                              deadline, stop);
     if (waited != nullptr) *waited = absl::Now() - begin;
     if (!refusal.ok() && !(release && !KindLocks::ThisThreadHoldsAny() &&
                            gate->TryEnterGate())) {
@@ -123,7 +124,8 @@ void HandleHolder::NoteTransfer() {
   transferred_in_.store(ThisProcess(), std::memory_order_relaxed);
 }
 
-absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited) {
+absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited,
+                                 const std::atomic<bool>* stop) {
   // All that a forked child costs a handle that has transferred before.
   const bool first = !HasTransferredHere();
   if (ABSL_PREDICT_FALSE(first) && IsParents()) return ParentsError();
@@ -132,7 +134,7 @@ absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited) {
     return LockHeldError();
   }
   absl::Status refusal;
-  switch (Admit(mode, /*release=*/false, refusal, waited)) {
+  switch (Admit(mode, /*release=*/false, refusal, waited, stop)) {
     case Admission::kBusy:
       return Error(absl::StatusCode::kFailedPrecondition,
                    "the handle is in transfer on another thread");

@@ -77,8 +77,10 @@ class HandleHolder : public ConnectionKeeper,
   // Makes the caller the holder. kTransfer moves the handle to its share's
   // newest CURLSH first, or out of a share that is closing; its wait for the
   // gate ends with kDeadlineExceeded when the transfer's timeout has passed,
-  // and is told in `waited`.
-  absl::Status Enter(Mode mode, absl::Duration* waited = nullptr)
+  // and is told in `waited`; with kCancelled where `stop` is true: see
+  // Gate::Enter.
+  absl::Status Enter(Mode mode, absl::Duration* waited = nullptr,
+                     const std::atomic<bool>* stop = nullptr)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter; detaches where the share is closing, releases where
   // the owner has gone.
@@ -218,11 +220,14 @@ class HandleHolder : public ConnectionKeeper,
   // or when the use or transfer in progress ends; kRefused is then only where
   // the gate is occupied.
   Admission Admit(Mode mode, bool release, absl::Status& refusal,
-                  absl::Duration* waited = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
+                  absl::Duration* waited = nullptr,
+                  const std::atomic<bool>* stop = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Where somebody has to be waited for, or a gate to be entered.
   ABSL_ATTRIBUTE_NOINLINE Admission AdmitSlowly(Mode mode, bool release,
                                                 absl::Status& refusal,
-                                                absl::Duration* waited)
+                                                absl::Duration* waited,
+                                                const std::atomic<bool>* stop)
       ABSL_LOCKS_EXCLUDED(mu_);
   // The share whose gate a holder has to be inside; null if none.
   ShareCore* GateFor(Mode mode) const ABSL_SHARED_LOCKS_REQUIRED(mu_) {

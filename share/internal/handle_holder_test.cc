@@ -1,12 +1,15 @@
 // Who may touch a CURL* when: the table in handle_holder.h, row by row.
 #include <curl/curl.h>
 
+#include <functional>
 #include <memory>
 #include <thread>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/handle.h"
@@ -137,6 +140,109 @@ TEST_F(HandleHolderTest, OfAGatedGenerationIsHeldInsideTheGateOnly) {
   core->LeaveGate();
   ASSERT_OK(handle_->Detach());
   EXPECT_FALSE(handle_->gated());
+}
+
+// ---- A token
+
+// Calls `hook`, once, when it has been entered for a transfer, neither the
+// holder nor waiting for the gate yet.
+class HookedHandle final : public Handle {
+ public:
+  explicit HookedHandle(CURL* curl) : Handle(curl) {}
+  long timeout_ms() const override {
+    if (hook) std::exchange(hook, nullptr)();
+    return 60'000;
+  }
+  mutable std::function<void()> hook;
+};
+
+class TokenTest : public ::testing::Test {
+ protected:
+  TokenTest() { EXPECT_OK(handle_->Attach(core_)); }
+  ~TokenTest() override {
+    handle_->hook = nullptr;
+    handle_->Release();
+  }
+  // Whether the transfer ran, as `status` ended.
+  bool Runs(const CancelToken& token, absl::StatusCode status) {
+    bool ran = false;
+    EXPECT_THAT(handle_->RunEntered(&token,
+                                    [&](absl::Duration) {
+                                      ran = true;
+                                      return absl::OkStatus();
+                                    }),
+                StatusIs(status));
+    return ran;
+  }
+
+  const CurlPtr curl_{curl_easy_init()};
+  const RefPtr<ShareCore> core_ = NewCore(/*gated=*/true);
+  const RefPtr<HookedHandle> handle_{new HookedHandle(curl_.get())};
+};
+
+// To become the holder forgets a Cancel() of before: not that of a token.
+TEST_F(TokenTest, CancelledBetweenTheCheckAndTheStartRunsNothing) {
+  CancelToken token;
+  handle_->hook = [&] {
+    EXPECT_FALSE(handle_->Cancel()) << "there is nothing to end yet";
+    token.Cancel();
+  };
+  EXPECT_FALSE(Runs(token, absl::StatusCode::kCancelled));
+  handle_->hook = nullptr;
+  EXPECT_TRUE(Runs(CancelToken(), absl::StatusCode::kOk));
+}
+
+TEST_F(TokenTest, CancelledBetweenTheCheckAndTheWaitForTheGateDoesNotWait) {
+  CancelToken token;
+  handle_->hook = [&] { token.Cancel(); };
+  ASSERT_OK(core_->EnterGate());
+  std::thread([&] {
+    EXPECT_FALSE(Runs(token, absl::StatusCode::kCancelled));
+  }).join();
+  core_->LeaveGate();
+}
+
+TEST_F(TokenTest, EndsAWaitForTheGate) {
+  CancelToken token;
+  absl::Notification entered;
+  handle_->hook = [&] { entered.Notify(); };
+  ASSERT_OK(core_->EnterGate());
+  std::thread waits(
+      [&] { EXPECT_FALSE(Runs(token, absl::StatusCode::kCancelled)); });
+  entered.WaitForNotification();
+  token.Cancel();  // while it waits, or just before
+  waits.join();
+  core_->LeaveGate();
+}
+
+// Its own transfer is told before and after that of another token.
+TEST_F(TokenTest, HasNoEffectOnAnotherTransferOfTheHandle) {
+  CancelToken early;
+  EXPECT_TRUE(Runs(early, absl::StatusCode::kOk));
+  CancelToken token;
+  EXPECT_OK(handle_->RunEntered(&token, [&](absl::Duration) {
+    early.Cancel();
+    EXPECT_FALSE(handle_->cancelled());
+    token.Cancel();
+    EXPECT_TRUE(handle_->cancelled());
+    return absl::OkStatus();
+  }));
+  EXPECT_FALSE(Runs(token, absl::StatusCode::kCancelled));
+  EXPECT_TRUE(Runs(CancelToken(), absl::StatusCode::kOk));
+}
+
+// A thread that finds the handle in another's transfer gives up, and its token
+// is not that one's.
+TEST_F(TokenTest, OfATransferThatWasRefusedEndsNoOther) {
+  CancelToken token;
+  EXPECT_OK(handle_->RunEntered(nullptr, [&](absl::Duration) {
+    std::thread([&] {
+      handle_->hook = [&] { token.Cancel(); };
+      EXPECT_FALSE(Runs(token, absl::StatusCode::kFailedPrecondition));
+    }).join();
+    EXPECT_FALSE(handle_->cancelled());
+    return absl::OkStatus();
+  }));
 }
 
 // ---- In a forked child

@@ -196,7 +196,8 @@ bool ShareCore::MustNotWaitForGate() const {
          (GetThisThread().gates_held > 0 || KindLocks::ThisThreadHoldsAny());
 }
 
-absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline) {
+absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline,
+                                  const std::atomic<bool>* stop) {
   if (MustNotWaitForGate()) {
     return Error(
         absl::StatusCode::kFailedPrecondition,
@@ -205,7 +206,7 @@ absl::Status ShareCore::EnterGate(const void* who, absl::Time deadline) {
         id_, " could be to wait for each other");
   }
   bool cancelled = false;
-  if (gate_.Enter(deadline, who, &cancelled)) return absl::OkStatus();
+  if (gate_.Enter(deadline, who, &cancelled, stop)) return absl::OkStatus();
   if (!cancelled) {
     return WithRequestSent(
         WithEasyCode(Error(absl::StatusCode::kDeadlineExceeded,

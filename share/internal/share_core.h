@@ -170,9 +170,10 @@ class ShareCore final : public RefCounted {
   // another share's gate or under a kind lock, since two threads could then
   // wait for each other.
   // The wait for `who`, if not null, ends with kCancelled by CancelGateWaits,
-  // and with kDeadlineExceeded at `deadline`.
+  // and with kDeadlineExceeded at `deadline`. `stop`: see Gate::Enter.
   absl::Status EnterGate(const void* who = nullptr,
-                         absl::Time deadline = absl::InfiniteFuture());
+                         absl::Time deadline = absl::InfiniteFuture(),
+                         const std::atomic<bool>* stop = nullptr);
   bool CancelGateWaits(const void* who) { return gate_.CancelWaits(who); }
   // Without waiting; true if inside. In any state of the thread.
   bool TryEnterGate() { return gate_.Enter(absl::InfinitePast()); }
