@@ -21,6 +21,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -30,6 +31,7 @@
 #include "curlshare/easy/request.h"
 #include "curlshare/share/cancel_token.h"
 #include "curlshare/share/curl_status.h"
+#include "curlshare/share/internal/dns_cache.h"
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/handle.h"
 #include "curlshare/share/internal/multi_handle.h"
@@ -55,6 +57,7 @@ struct CurlDeleter {
 using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
 
 using internal::Error;
+using internal::HostPort;
 using internal::NoThrow;
 
 absl::Status MovedFrom() {
@@ -233,9 +236,54 @@ class Easy::Core final : public internal::Handle {
     return status;
   }
 
-  absl::Status SetSlist(CURLoption option,
-                        absl::Span<const std::string> values) {
-    SlistPtr list;
+  // The list of SetHeaders, with the secret ones behind it where there are any.
+  absl::Status SetHeaderLists(absl::Span<const std::string> headers,
+                              std::vector<std::string> secret) {
+    SlistPtr shown;
+    SlistPtr all;
+    absl::Status status = Append(headers, shown);
+    if (status.ok() && !secret.empty()) {
+      status = Append(headers, all);
+      if (status.ok()) status = Append(secret, all);
+    }
+    if (!status.ok()) return status;
+    SlistPtr& slot = slists_[CURLOPT_HTTPHEADER];  // First: it may throw.
+    // Before the secrets, and after them.
+    const bool hides = all != nullptr;
+    if (hides) status = InstallPrereq(hides);
+    if (!status.ok()) return status;
+    const CURLcode code = curl_easy_setopt(curl_, CURLOPT_HTTPHEADER,
+                                           hides ? all.get() : shown.get());
+    if (code != CURLE_OK) return OptionStatus(code, CURLOPT_HTTPHEADER);
+    slot = std::move(shown);
+    all_headers_ = std::move(all);
+    secret_headers_ = std::move(secret);
+    // Where that fails there is nothing to hide all the same.
+    if (!hides) InstallPrereq(hides).IgnoreError();
+    return absl::OkStatus();
+  }
+  absl::Status SetSecretHeaders(absl::Span<const std::string> secret) {
+    absl::StatusOr<std::vector<std::string>> headers =
+        ToVector(slists_[CURLOPT_HTTPHEADER].get());
+    return SetHeaderLists(*headers, {secret.begin(), secret.end()});
+  }
+
+  // Whether libcurl asks before each request: to hide headers, or for the user.
+  absl::Status InstallPrereq(bool hides) {
+    const curl_prereq_callback on_request = &Core::OnRequest;
+    const bool wanted = hides || prereq_ != nullptr;
+    if (!wanted && !has_prereq_) return absl::OkStatus();
+    CURLcode code = curl_easy_setopt(curl_, CURLOPT_PREREQDATA, this);
+    if (code == CURLE_OK) {
+      code = curl_easy_setopt(curl_, CURLOPT_PREREQFUNCTION,
+                              wanted ? on_request : nullptr);
+    }
+    if (code == CURLE_OK) has_prereq_ = wanted;
+    return OptionStatus(code, CURLOPT_PREREQFUNCTION);
+  }
+
+  static absl::Status Append(absl::Span<const std::string> values,
+                             SlistPtr& list) {
     for (const std::string& value : values) {
       curl_slist* longer = curl_slist_append(list.get(), value.c_str());
       if (longer == nullptr) {
@@ -244,6 +292,16 @@ class Easy::Core final : public internal::Handle {
       (void)list.release();
       list.reset(longer);
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status SetSlist(CURLoption option,
+                        absl::Span<const std::string> values) {
+    if (option == CURLOPT_HTTPHEADER) {
+      return SetHeaderLists(values, secret_headers_);
+    }
+    SlistPtr list;
+    if (absl::Status status = Append(values, list); !status.ok()) return status;
     SlistPtr& slot = slists_[option];  // First: it may throw.
     if (NeedsOwnConnections(option)) own_options_.insert(option);
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
@@ -265,6 +323,10 @@ class Easy::Core final : public internal::Handle {
     lookup_function_ = source.lookup_function_;
     lookup_data_ = source.lookup_data_;
     if (absl::Status status = SetBaseOptions(); !status.ok()) return status;
+    prereq_ = source.prereq_;
+    prereq_data_ = source.prereq_data_;
+    has_prereq_ = source.has_prereq_;
+    secret_headers_ = source.secret_headers_;
     const CURLcode code = request_.CopyFrom(source.request_);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_POSTFIELDS);
     for (const auto& [option, list] : source.slists_) {
@@ -272,6 +334,11 @@ class Easy::Core final : public internal::Handle {
       if (absl::Status status = SetSlist(option, *values); !status.ok()) {
         return status;
       }
+    }
+    // What was copied calls for the source.
+    if (absl::Status status = InstallPrereq(!secret_headers_.empty());
+        !status.ok()) {
+      return status;
     }
     is_set_up_ = source.is_set_up_;
     max_connects_ = source.max_connects_;
@@ -301,6 +368,11 @@ class Easy::Core final : public internal::Handle {
     curl_easy_reset(curl_);
     cookies_on_ = false;
     slists_.clear();
+    all_headers_.reset();
+    secret_headers_.clear();
+    prereq_ = nullptr;
+    prereq_data_ = nullptr;
+    has_prereq_ = false;
     request_.Clear();
     sink_ = nullptr;
     header_sink_ = nullptr;
@@ -350,6 +422,7 @@ class Easy::Core final : public internal::Handle {
     callback_status_ = absl::OkStatus();
     callback_code_.reset();
     body_size_ = 0;
+    first_origin_.reset();
     answers_.reset();
     lookups_ = 0;
     request_.Rewind();
@@ -594,6 +667,17 @@ class Easy::Core final : public internal::Handle {
       lookup_data_ = data;
       return status;
     }
+    if (option == CURLOPT_PREREQFUNCTION) {
+      const curl_prereq_callback before = prereq_;
+      prereq_ = reinterpret_cast<curl_prereq_callback>(function);  // NOLINT
+      std::swap(prereq_data_, data);
+      absl::Status status = InstallPrereq(!secret_headers_.empty());
+      if (!status.ok()) {
+        prereq_ = before;
+        prereq_data_ = data;
+      }
+      return status;
+    }
     const bool own = NeedsOwnConnections(option);
     // First: from here on no other handle gets its connections.
     const bool is_new =
@@ -803,6 +887,43 @@ class Easy::Core final : public internal::Handle {
                : self->lookup_function_(resolver, reserved, self->lookup_data_);
   }
 
+  // Before each request, redirects and challenges included, once there is a
+  // connection. The only place where libcurl tells that a redirect is followed
+  // before it sends anything to where it leads.
+  static int OnRequest(void* core, char* remote_ip, char* local_ip,
+                       int remote_port, int local_port) noexcept {
+    auto* self = static_cast<Core*>(core);
+    if (self->all_headers_ != nullptr &&
+        !self->Run([&] { return self->ChooseHeaders(); })) {
+      return CURL_PREREQFUNC_ABORT;
+    }
+    if (self->prereq_ == nullptr) return CURL_PREREQFUNC_OK;
+    return self->prereq_(self->prereq_data_, remote_ip, local_ip, remote_port,
+                         local_port);
+  }
+
+  // Throws what strings throw.
+  absl::Status ChooseHeaders() {
+    const absl::StatusOr<HostPort> host =
+        internal::HostPortOf(Text(CURLINFO_EFFECTIVE_URL).c_str());
+    // Of the connection: the first URL may have none.
+    const std::string scheme = Text(CURLINFO_SCHEME);
+    // Where it is not known, the secrets are for nobody.
+    const std::string origin =
+        host.ok() && !scheme.empty()
+            ? absl::AsciiStrToLower(
+                  absl::StrCat(scheme, "://", host->host, ":", host->port))
+            : "";
+    if (!first_origin_.has_value()) first_origin_ = origin;
+    const bool first = !origin.empty() && origin == *first_origin_;
+    // libcurl reads the list when it writes the request, which comes next.
+    return OptionStatus(
+        curl_easy_setopt(
+            curl_, CURLOPT_HTTPHEADER,
+            first ? all_headers_.get() : slists_[CURLOPT_HTTPHEADER].get()),
+        CURLOPT_HTTPHEADER);
+  }
+
   static int OnProgress(void* core, curl_off_t download_expected,
                         curl_off_t downloaded, curl_off_t upload_expected,
                         curl_off_t uploaded) noexcept {
@@ -968,11 +1089,20 @@ class Easy::Core final : public internal::Handle {
   // While Fetch runs: where it collects, and its sink.
   std::string* body_ = nullptr;
   const Sink* fetch_sink_ = nullptr;
-  int lookups_ = 0;                // begun in the newest transfer
+  int lookups_ = 0;  // begun in the newest transfer
   curl_resolver_start_callback lookup_function_ = nullptr;
   void* lookup_data_ = nullptr;
   // libcurl does not copy lists: they live as long as it may read them.
   std::map<CURLoption, SlistPtr> slists_;
+  // Of SetSecretHeaders; and they with those of SetHeaders, null where there
+  // are none.
+  std::vector<std::string> secret_headers_;
+  SlistPtr all_headers_;
+  // Of the transfer under way: where its first request went.
+  std::optional<std::string> first_origin_;
+  curl_prereq_callback prereq_ = nullptr;  // the user's
+  void* prereq_data_ = nullptr;
+  bool has_prereq_ = false;  // OnRequest is installed
 };
 
 Easy::Easy(internal::RefPtr<Core> core) : core_(std::move(core)) {}
@@ -1040,6 +1170,20 @@ absl::Status Easy::SetHeaders(absl::Span<const std::string> headers) {
     }
   }
   return SetSlist(CURLOPT_HTTPHEADER, headers);
+}
+
+absl::Status Easy::SetSecretHeaders(absl::Span<const std::string> headers) {
+  for (const std::string& header : headers) {
+    if (absl::string_view(header).find_first_of(
+            absl::string_view("\r\n\0", 3)) != header.npos) {
+      return Error(absl::StatusCode::kInvalidArgument,
+                   "SetSecretHeaders: a header must hold neither a line break "
+                   "nor a NUL byte");
+    }
+  }
+  CURLSHARE_ENTER(Mode::kChange);
+  return NoThrow("SetSecretHeaders",
+                 [&] { return core->SetSecretHeaders(headers); });
 }
 
 absl::Status Easy::SetBody(absl::string_view body) {

@@ -9,8 +9,8 @@
 //   if (response->status == 200) Use(response->body);
 //
 // Easy                         one handle; RAII, movable
-//   SetUrl, SetMethod, SetHeaders, SetBody, SetTimeout, SetConnectTimeout,
-//   SetFollowRedirects, SetCaCertificates, SetMaxBodySize
+//   SetUrl, SetMethod, SetHeaders, SetSecretHeaders, SetBody, SetTimeout,
+//   SetConnectTimeout, SetFollowRedirects, SetCaCertificates, SetMaxBodySize
 //                              the frequent options
 //   SetOption<CURLOPT_...>     every other option, its type checked
 //   SetSink, SetHeaderSink, SetProgress       your callables
@@ -159,7 +159,16 @@ class Easy {
   // "Name: value" each, replacing those set before. libcurl's own headers can
   // be replaced, or removed with "Name:". kInvalidArgument for a line break.
   // Not in callbacks of the handle's own transfer.
+  //
+  // They go with every redirect, to whatever host it leads, but for
+  // "Authorization" and "Cookie", which libcurl keeps to the first scheme, host
+  // and port (unless CURLOPT_UNRESTRICTED_AUTH). Keys and tokens under other
+  // names are for SetSecretHeaders.
   absl::Status SetHeaders(absl::Span<const std::string> headers);
+  // Further headers, which go to the scheme, host and port of the transfer's
+  // first request alone: after a redirect to another they are left out. As
+  // SetHeaders else; SetHeaders leaves them alone.
+  absl::Status SetSecretHeaders(absl::Span<const std::string> headers);
   // The request's body, copied, in place of the one before; the method becomes
   // POST unless SetMethod has named another that is neither GET nor HEAD. Not
   // in callbacks of the handle's own transfer.
@@ -179,8 +188,22 @@ class Easy {
   // it once other handles' callbacks are out of the gate.
   absl::Status SetTimeout(absl::Duration timeout);
   absl::Status SetConnectTimeout(absl::Duration timeout);
-  // Follows at most `most` redirects; 0: none, the default.
+  // Follows at most `most` redirects; 0: none, the default. One more ends the
+  // transfer with kFailedPrecondition (CURLE_TOO_MANY_REDIRECTS). What becomes
+  // of the method and the body, see SetMethod: a body that is repeated goes to
+  // whatever host the redirect leads to. What becomes of headers, see
+  // SetHeaders. CURLOPT_USERPWD and CURLOPT_XOAUTH2_BEARER stay with the first
+  // scheme, host and port; CURLOPT_COOKIE does from libcurl 8.21 or so on, and
+  // goes everywhere before: use SetSecretHeaders({"Cookie: ..."}). A URL of
+  // another scheme than HTTP and HTTPS is refused: see SetUrl.
   absl::Status SetFollowRedirects(int most);
+  template <typename T, std::enable_if_t<std::is_same_v<T, bool>, int> = 0>
+  absl::Status SetFollowRedirects(T) {
+    static_assert(!std::is_same_v<T, bool>,
+                  "say how many redirects to follow at most: "
+                  "SetFollowRedirects(5)");
+    return absl::OkStatus();
+  }
   // The authorities to trust instead of the system's: PEM, any number. libcurl
   // parses them anew for each new connection: nothing for a few, 35 ms of CPU
   // for a whole bundle. For that, or for more than a few, use

@@ -6,13 +6,17 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <initializer_list>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/curl_status.h"
@@ -171,6 +175,140 @@ TEST_F(SecurityProtocolsTest, ARedirectGoesToNoOther) {
   ASSERT_OK(easy.SetOption<CURLOPT_REDIR_PROTOCOLS_STR>("ftp"));
   EXPECT_EQ(Get(easy, to_ftp), "x");
   EXPECT_EQ(ftp_server_->logins(), 1);
+}
+
+// ---- Redirects
+
+class SecurityRedirectTest : public ::testing::Test {
+ protected:
+  SecurityRedirectTest() {
+    EXPECT_OK(easy_.SetFollowRedirects(3));
+    EXPECT_OK(easy_.SetHeaders({{"X-Shown: shown"}}));
+    EXPECT_OK(easy_.SetSecretHeaders(
+        std::vector<std::string>{"X-Api-Key: secret", "X-Key2: secret"}));
+  }
+  // What the last server on the way, by redirects, was sent.
+  std::string Echo(std::initializer_list<const HttpServer*> way) {
+    std::string target = "/echo";
+    std::string url;
+    for (auto it = std::rbegin(way); it != std::rend(way); ++it) {
+      url = (*it)->url(target);
+      target =
+          absl::StrCat("/redirect?code=307&to=",
+                       absl::StrReplaceAll(url, {{"%", "%25"}, {"&", "%26"}}));
+    }
+    return Get(easy_, url);
+  }
+
+  const std::unique_ptr<HttpServer> server_ = NewServer(/*tls=*/false);
+  const std::unique_ptr<HttpServer> other_ = NewServer(/*tls=*/false);
+  Easy easy_ = Easy::Create().value();
+};
+
+TEST_F(SecurityRedirectTest, SecretHeadersStayWithTheFirstHost) {
+  const HttpServer* const first = server_.get();
+  const HttpServer* const other = other_.get();
+  // Twice: over new connections, and over those there are.
+  for (int i = 0; i < 2; ++i) {
+    const auto secrets =
+        AllOf(HasSubstr("X-Api-Key: secret\n"), HasSubstr("X-Key2: secret\n"));
+    EXPECT_THAT(Echo({first}), AllOf(secrets, HasSubstr("X-Shown: shown\n")));
+    EXPECT_THAT(Echo({first, first}), secrets);
+    EXPECT_THAT(Echo({first, other}),
+                AllOf(Not(HasSubstr("secret")), HasSubstr("X-Shown: shown\n")));
+    EXPECT_THAT(Echo({first, other, other}), Not(HasSubstr("secret")));
+    EXPECT_THAT(Echo({first, other, first}), secrets) << "it led back";
+    EXPECT_THAT(Echo({other}), secrets) << "this is the first one now";
+  }
+}
+
+// As libcurl writes and resolves it: what is the same place counts as another.
+TEST_F(SecurityRedirectTest, TheFirstHostIsTheOneOfTheUrl) {
+  ASSERT_OK(easy_.SetOption<CURLOPT_RESOLVE>(
+      {absl::StrCat("a.test:", server_->port(), ":127.0.0.1")}));
+  const std::string echo = server_->url("/echo", "a.test");
+  EXPECT_THAT(Get(easy_, server_->url(absl::StrCat("/redirect?to=", echo))),
+              AllOf(HasSubstr("X-Shown"), Not(HasSubstr("secret"))));
+  EXPECT_THAT(
+      Get(easy_, server_->url(absl::StrCat("/redirect?to=",
+                                           server_->url("/echo", "A.test")),
+                              "a.test")),
+      HasSubstr("X-Api-Key: secret"));
+  // A URL without a scheme.
+  EXPECT_THAT(Get(easy_, absl::StrCat("127.0.0.1:", server_->port(), "/echo")),
+              HasSubstr("X-Api-Key: secret"));
+}
+
+TEST_F(SecurityRedirectTest, FromHttpsToHttpIsToAnother) {
+  const auto tls_server = NewServer(/*tls=*/true);
+  ASSERT_OK(easy_.SetCaCertificates(tls_server->ca_pem()));
+  EXPECT_THAT(Echo({tls_server.get()}), HasSubstr("X-Api-Key: secret"));
+  EXPECT_THAT(Echo({tls_server.get(), server_.get()}),
+              AllOf(HasSubstr("X-Shown"), Not(HasSubstr("secret"))));
+}
+
+// What is no secret to this library, or to libcurl, goes on.
+TEST_F(SecurityRedirectTest, OtherHeadersAndTheBodyGoToTheOtherHost) {
+  ASSERT_OK(easy_.SetSecretHeaders({}));
+  ASSERT_OK(easy_.SetHeaders(std::vector<std::string>{
+      "X-Api-Key: shown", "Authorization: hidden", "Cookie: hidden"}));
+  ASSERT_OK(easy_.SetOption<CURLOPT_XOAUTH2_BEARER>("hidden"));
+  ASSERT_OK(easy_.SetMethod("POST"));
+  ASSERT_OK(easy_.SetBody("body"));
+  EXPECT_THAT(Echo({server_.get(), other_.get()}),
+              AllOf(HasSubstr("POST /echo"), HasSubstr("X-Api-Key: shown"),
+                    HasSubstr("body"), Not(HasSubstr("hidden"))));
+}
+
+TEST_F(SecurityRedirectTest, SecretHeadersGoWithADuplicateAndNotBeyondAReset) {
+  Easy copy = easy_.Duplicate().value();
+  {
+    const Easy gone = std::move(easy_);  // the copy has lists of its own
+  }
+  easy_ = std::move(copy);
+  EXPECT_THAT(Echo({server_.get()}), HasSubstr("X-Api-Key: secret"));
+  EXPECT_THAT(Echo({server_.get(), other_.get()}), Not(HasSubstr("secret")));
+  // New ones in place of the others, each in place of its own.
+  ASSERT_OK(easy_.SetHeaders({{"X-Other: shown"}}));
+  EXPECT_THAT(Echo({server_.get()}),
+              AllOf(HasSubstr("X-Api-Key: secret"), HasSubstr("X-Other")));
+  ASSERT_OK(easy_.SetSecretHeaders({{"X-Key3: secret"}}));
+  EXPECT_THAT(Echo({server_.get()}),
+              AllOf(Not(HasSubstr("X-Api-Key")), HasSubstr("X-Key3: secret"),
+                    HasSubstr("X-Other")));
+  EXPECT_THAT(easy_.SetSecretHeaders({{"X: a\nb"}}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  ASSERT_OK(easy_.Reset());
+  EXPECT_THAT(Echo({server_.get()}),
+              AllOf(Not(HasSubstr("X-Key3")), Not(HasSubstr("X-Other"))));
+}
+
+// It is asked as well, and can refuse.
+TEST_F(SecurityRedirectTest, AUsersOwnPrereqFunctionIsCalledToo) {
+  struct Calls {
+    int count = 0;
+    int result = CURL_PREREQFUNC_OK;
+  } calls;
+  const curl_prereq_callback on_request = [](void* data, char*, char*, int,
+                                             int) {
+    auto* const calls = static_cast<Calls*>(data);
+    ++calls->count;
+    return calls->result;
+  };
+  ASSERT_OK(easy_.SetOption<CURLOPT_PREREQFUNCTION>(on_request, &calls));
+  Easy copy = easy_.Duplicate().value();
+  EXPECT_THAT(Echo({server_.get(), other_.get()}), Not(HasSubstr("secret")));
+  EXPECT_EQ(calls.count, 2);
+  EXPECT_THAT(Get(copy, server_->url("/echo")), HasSubstr("X-Api-Key: secret"));
+  EXPECT_EQ(calls.count, 3);
+  calls.result = CURL_PREREQFUNC_ABORT;
+  EXPECT_THAT(easy_.Fetch(server_->url("/")).status(),
+              StatusIs(absl::StatusCode::kAborted));
+  ASSERT_OK(easy_.SetOption<CURLOPT_PREREQFUNCTION>(nullptr, nullptr));
+  EXPECT_THAT(Echo({server_.get(), other_.get()}), Not(HasSubstr("secret")));
+  ASSERT_OK(easy_.SetSecretHeaders({}));
+  EXPECT_THAT(Echo({server_.get()}), Not(HasSubstr("secret")));
+  EXPECT_EQ(calls.count, 4);
 }
 
 // ---- Cookies: not kept apart

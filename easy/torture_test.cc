@@ -34,6 +34,7 @@
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/cancel_token.h"
 #include "curlshare/share/internal/saved_tls_sessions.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
@@ -501,7 +502,11 @@ void Options(Attempt& run, const Servers& servers) {
     (void)run.Step("SetMethod",
                    [&] { return easy->SetMethod("A-RATHER-LONG-METHOD"); });
     (void)run.Step("SetHeaders", [&] { return easy->SetHeaders(headers); });
+    (void)run.Step("SetSecretHeaders",
+                   [&] { return easy->SetSecretHeaders(headers); });
     (void)run.Step("SetBody", [&] { return easy->SetBody(body); });
+    (void)run.Step("SetMaxBodySize",
+                   [&] { return easy->SetMaxBodySize(1 << 20); });
     (void)run.Step("SetTimeout",
                    [&] { return easy->SetTimeout(absl::Seconds(50)); });
     (void)run.Step("SetFollowRedirects",
@@ -529,7 +534,8 @@ void Options(Attempt& run, const Servers& servers) {
         return duplicate.status();
       });
     }
-    (void)run.Step("Perform", [&] { return easy->Perform(); });
+    (void)run.Step("Perform", [&] { return easy->Perform(CancelToken()); });
+    (void)run.Step("GetResponse", [&] { return easy->GetResponse().status(); });
     (void)run.Step("CURLINFO_EFFECTIVE_URL", [&] {
       return easy->GetInfo<CURLINFO_EFFECTIVE_URL>().status();
     });
