@@ -283,12 +283,14 @@ class Easy {
   template <CURLoption kOption>
   absl::Status SetOption(typename FunctionOption<kOption>::Function function,
                          void* data) {
-    static_assert(KindOfOption(kOption) == OptionKind::kFunction,
-                  "this option does not take a function");
     return SetFunction(kOption,
                        reinterpret_cast<void (*)()>(function),  // NOLINT
                        FunctionOption<kOption>::kData, data);
   }
+  // What the above does not take: does not compile, and says why.
+  template <CURLoption kOption, typename F, typename D,
+            std::enable_if_t<!OptionTakesFunction<kOption, F, D>(), int> = 0>
+  absl::Status SetOption(F&& function, D&& data);
 
   // ---- Transfers
 
@@ -430,15 +432,7 @@ class Easy::Use {
 template <CURLoption kOption, typename T>
 absl::Status Easy::SetOption(T&& value) {
   constexpr OptionKind kKind = KindOfOption(kOption);
-  static_assert(kKind != OptionKind::kManaged,
-                "Easy sets this option itself: see Attach, SetSink, "
-                "SetHeaderSink, SetProgress and SetBody");
-  static_assert(kKind != OptionKind::kRequest,
-                "SetMethod and the body (SetBody, CURLOPT_READFUNCTION, "
-                "CURLOPT_MIMEPOST) say what is sent");
-  static_assert(kKind != OptionKind::kRefused,
-                "libcurl has deprecated this option: for a form use "
-                "CURLOPT_MIMEPOST");
+  CheckIsForSetOption<kOption>();
   static_assert(kKind != OptionKind::kFunction && kKind != OptionKind::kData,
                 "set a callback and its data together: "
                 "SetOption<CURLOPT_XFUNCTION>(function, data)");
@@ -471,6 +465,35 @@ absl::Status Easy::SetOption(T&& value) {
   } else if constexpr (kKind == OptionKind::kPointer) {
     return SetPointer(kOption, value);
   }
+}
+
+template <CURLoption kOption, typename F, typename D,
+          std::enable_if_t<!OptionTakesFunction<kOption, F, D>(), int>>
+absl::Status Easy::SetOption(F&&, D&&) {
+  CheckIsForSetOption<kOption>();
+  constexpr OptionKind kKind = KindOfOption(kOption);
+  static_assert(kKind != OptionKind::kData,
+                "set a callback and its data together: "
+                "SetOption<CURLOPT_XFUNCTION>(function, data)");
+  // Those of which another check has told.
+  constexpr bool kHasMethod =
+      kKind == OptionKind::kManaged || kKind == OptionKind::kRequest ||
+      kKind == OptionKind::kRefused || kKind == OptionKind::kData ||
+      static_cast<int>(kOption) == CURLOPTTYPE_FUNCTIONPOINT + 56;
+  static_assert(kHasMethod || kKind == OptionKind::kFunction,
+                "this option takes one value, no callback: "
+                "SetOption<CURLOPT_X>(value)");
+  static_assert(kHasMethod || kKind != OptionKind::kFunction ||
+                    kIsFunctionOption<kOption>,
+                "libcurl has deprecated this callback");
+  static_assert(!kIsFunctionOption<kOption> || IsFunctionFor<kOption, F>(),
+                "libcurl cannot call this: it takes a plain function with the "
+                "parameters and the result that the option's man page has. A "
+                "lambda that captures is none: have it capture nothing, and "
+                "give what it needs as the data");
+  static_assert(!IsFunctionFor<kOption, F>(),
+                "the data of a callback is a pointer, to what is not const");
+  return absl::OkStatus();
 }
 
 template <CURLINFO kInfo>

@@ -232,6 +232,73 @@ template <>
 struct FunctionOption<CURLOPT_TRAILERFUNCTION>
     : FunctionOptionOf<curl_trailer_callback, CURLOPT_TRAILERDATA> {};
 
+// Whether the option takes a callback, of a type that is listed above.
+template <CURLoption kOption, typename = void>
+inline constexpr bool kIsFunctionOption = false;
+template <CURLoption kOption>
+inline constexpr bool kIsFunctionOption<
+    kOption, std::void_t<decltype(FunctionOption<kOption>::kData)>> = true;
+
+// Whether T can be what libcurl calls for that option. (NULL is an integer.)
+template <CURLoption kOption, typename T>
+constexpr bool IsFunctionFor() {
+  if constexpr (kIsFunctionOption<kOption>) {
+    using Function = typename FunctionOption<kOption>::Function;
+    return std::is_convertible_v<T, Function> ||
+           std::is_integral_v<std::decay_t<T>>;
+  } else {
+    return false;
+  }
+}
+
+// Whether Easy::SetOption<kOption>(function, data) takes values of these types.
+template <CURLoption kOption, typename F, typename D>
+constexpr bool OptionTakesFunction() {
+  return IsFunctionFor<kOption, F>() && (std::is_convertible_v<D, void*> ||
+                                         std::is_integral_v<std::decay_t<D>>);
+}
+
+// Does not compile for what Easy sets itself, or has a method for, and names
+// it.
+template <CURLoption kOption>
+constexpr void CheckIsForSetOption() {
+  constexpr OptionKind kKind = KindOfOption(kOption);
+  static_assert(
+      kOption != CURLOPT_WRITEFUNCTION && kOption != CURLOPT_WRITEDATA,
+      "Easy sets this option itself. For the body use SetSink: "
+      "easy.SetSink([&](absl::string_view piece) { ...; return "
+      "absl::OkStatus(); })");
+  static_assert(
+      kOption != CURLOPT_HEADERFUNCTION && kOption != CURLOPT_HEADERDATA,
+      "Easy sets this option itself. For header lines use SetHeaderSink: "
+      "easy.SetHeaderSink([&](absl::string_view line) { ...; return "
+      "absl::OkStatus(); })");
+  static_assert(
+      kOption != CURLOPT_XFERINFOFUNCTION && kOption != CURLOPT_XFERINFODATA &&
+          kOption != CURLOPT_NOPROGRESS &&
+          static_cast<int>(kOption) != CURLOPTTYPE_FUNCTIONPOINT + 56,
+      "Easy sets this option itself. For progress use SetProgress: "
+      "easy.SetProgress([&](const TransferProgress& progress) { ...; return "
+      "absl::OkStatus(); })");
+  static_assert(
+      kOption != CURLOPT_POSTFIELDS && kOption != CURLOPT_COPYPOSTFIELDS,
+      "Easy sets this option itself. For the request's body use SetBody");
+  static_assert(kOption != CURLOPT_SHARE,
+                "Easy sets this option itself. To share use Attach");
+  static_assert(
+      kOption != CURLOPT_ERRORBUFFER,
+      "Easy sets this option itself. The text is in the Status that a "
+      "transfer returns");
+  static_assert(kOption != CURLOPT_NOSIGNAL,
+                "Easy sets this option itself. It is 1, as threads require");
+  static_assert(kKind != OptionKind::kRequest,
+                "SetMethod and the body (SetBody, CURLOPT_READFUNCTION, "
+                "CURLOPT_MIMEPOST) say what is sent");
+  static_assert(kKind != OptionKind::kRefused,
+                "libcurl has deprecated this option: for a form use "
+                "CURLOPT_MIMEPOST");
+}
+
 // What CURLINFO_* answers. Source:
 // https://curl.se/libcurl/c/curl_easy_getinfo.html
 enum class InfoKind { kString, kLong, kDouble, kSlist, kSocket, kOffT, kOther };

@@ -135,6 +135,37 @@ TEST(FunctionOption, GoesWithItsOwnData) {
                 OptionKind::kData);
 }
 
+TEST(OptionTakesFunction, AFunctionOfTheOptionsTypeAndAPointer) {
+  int data = 0;
+  const int constant = 0;
+  const auto plain = [](CURL*, curl_infotype, char*, size_t, void*) {
+    return 0;
+  };
+  const auto captures = [&](CURL*, curl_infotype, char*, size_t, void*) {
+    return data;
+  };
+  const auto other = [](void*) {};
+  using Data = decltype(&data);
+  static_assert(
+      OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(plain), Data>());
+  static_assert(OptionTakesFunction<CURLOPT_DEBUGFUNCTION, curl_debug_callback,
+                                    std::nullptr_t>());
+  static_assert(OptionTakesFunction<CURLOPT_DEBUGFUNCTION, std::nullptr_t,
+                                    std::nullptr_t>());
+  static_assert(
+      !OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(captures), Data>());
+  static_assert(
+      !OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(other), Data>());
+  static_assert(!OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(plain),
+                                     decltype(&constant)>());
+  static_assert(!OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(plain),
+                                     std::string>());
+  static_assert(
+      !OptionTakesFunction<CURLOPT_WRITEFUNCTION, curl_write_callback, Data>());
+  static_assert(!OptionTakesFunction<CURLOPT_URL, const char*, Data>());
+  EXPECT_EQ(captures(nullptr, CURLINFO_TEXT, nullptr, 0, nullptr), constant);
+}
+
 TEST(KindOfInfo, FollowsTheType) {
   static_assert(KindOfInfo(CURLINFO_RESPONSE_CODE) == InfoKind::kLong);
   static_assert(KindOfInfo(CURLINFO_EFFECTIVE_URL) == InfoKind::kString);
