@@ -12,7 +12,6 @@
 #include <deque>
 #include <functional>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
 #include <utility>
@@ -31,6 +30,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "curlshare/testing/listening_port.h"
 #include "curlshare/testing/self_signed_certificate.h"
 #include "httplib.h"
 
@@ -104,7 +104,6 @@ class ThreadPerConnection final : public httplib::TaskQueue {
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// A parameter of the request's query as a number, 0 where it is missing.
 // To a DNS query (RFC 1035 section 4.1) for an address, 127.0.0.1; to another
 // that there is none. Empty to what is no query of one question.
 std::string DnsAnswer(absl::string_view query) {
@@ -129,6 +128,7 @@ std::string DnsAnswer(absl::string_view query) {
   return answer;
 }
 
+// A parameter of the request's query as a number, 0 where it is missing.
 int64_t Number(const httplib::Request& request, const char* name) {
   int64_t number = 0;
   return absl::SimpleAtoi(request.get_param_value(name), &number) ? number : 0;
@@ -166,20 +166,7 @@ class HttpServer::Impl {
 
   absl::Status Start() {
     if (options_.port != 0) return StartOn(options_.port);
-    // A port below those that clients are given (ip_local_port_range, from
-    // 32768 on): a client that tries [::1] first, for "localhost", would now
-    // and then be given the very port that it connects to, and so talk to
-    // itself.
-    constexpr int kFirst = 20000;
-    constexpr int kCount = 12000;
-    constexpr int kTries = 100;
-    std::random_device random;
-    absl::Status status;
-    for (int i = 0; i < kTries; ++i) {
-      status = StartOn(kFirst + static_cast<int>(random() % kCount));
-      if (!absl::IsUnavailable(status)) break;
-    }
-    return status;
+    return ListenOnAnyPort([this](int port) { return StartOn(port); });
   }
 
   ~Impl() {

@@ -345,7 +345,8 @@ bool ConnectionPool::OnTransferEnd(MultiHandle& multi, OriginKey key,
   multi.used.store(now, std::memory_order_relaxed);
   if (opened > 0) {
     Increase(multi.opened_count, static_cast<uint64_t>(opened));
-  } else if (alive) {
+  } else if (alive || key != 0) {
+    // Whether it lives on or its server has closed it, it was used.
     Increase(multi.reused_count, 1);
   }
   Connection* const connection = key == 0 ? nullptr : multi.Find(key);

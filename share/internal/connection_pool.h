@@ -122,10 +122,11 @@ class ConnectionPool {
   void Close(std::unique_ptr<MultiHandle> multi, Reason reason)
       ABSL_LOCKS_EXCLUDED(mu_);
 
-  // A transfer to `key` has ended in `multi`, having opened `opened`
-  // connections (`redirected`: perhaps to others); `alive`: the last one that
-  // it used can be used again. By the keeper's holder. False: there are too
-  // many connections, and this one has to go.
+  // A transfer to `key` (0: it got no connection to there) has ended in
+  // `multi`, having opened `opened` connections (`redirected`: perhaps to
+  // others); `alive`: the last one that it used can be used again. By the
+  // keeper's holder. False: there are too many connections, and this one has to
+  // go.
   bool OnTransferEnd(MultiHandle& multi, OriginKey key, long opened,
                      bool redirected, bool alive) ABSL_LOCKS_EXCLUDED(mu_);
   // `multi` has a connection to `key`, too: where a redirect led, or began.
