@@ -42,6 +42,10 @@ class Http2Test : public ::testing::TestWithParam<bool> {
         0) {
       GTEST_SKIP() << "this libcurl is built without HTTP/2";
     }
+    if (!GetParam() && RunningLibcurl().version_num < LibcurlVersion(8, 0, 0)) {
+      GTEST_SKIP() << "before 8.0 libcurl fails on a connection of prior "
+                      "knowledge that it uses again (curl #10634)";
+    }
     Restart({});
     ShareOptions options;
     options.lock_data = LockData::kConnect;
@@ -56,7 +60,7 @@ class Http2Test : public ::testing::TestWithParam<bool> {
   Easy NewEasy() {
     Easy easy = Easy::Create().value();
     EXPECT_OK(easy.Attach(*share_));
-    EXPECT_OK(easy.SetTimeout(absl::Seconds(60)));
+    EXPECT_OK(easy.SetTimeout(absl::Seconds(20)));
     if (GetParam()) {
       EXPECT_OK(easy.SetCaCertificates(server_->ca_pem()));
     } else {
@@ -164,7 +168,7 @@ TEST_P(Http2Test, RawHandlesOnThreadsOpenOneConnectionForEachThread) {
         const auto use = attachment->BeginUse();
         curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str());
         curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
-        curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 60L);
+        curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 20L);
         curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L);
         if (!GetParam()) {
           curl_easy_setopt(curl.get(), CURLOPT_HTTP_VERSION,
@@ -231,7 +235,7 @@ TEST_P(Http2Test, AConnectionWhereATransferTimedOutDoesNotComeBack) {
               StatusIs(absl::StatusCode::kDeadlineExceeded));
   EXPECT_EQ(server_->counts().connections, 1);
   EXPECT_EQ(share_->stats().connections.closed_failed, 1u);
-  ASSERT_OK(easy.SetTimeout(absl::Seconds(60)));
+  ASSERT_OK(easy.SetTimeout(absl::Seconds(20)));
   Fetch(easy);
   EXPECT_EQ(server_->counts().connections, 2);
 }

@@ -4,6 +4,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <sys/socket.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <atomic>
@@ -11,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
@@ -145,6 +147,39 @@ std::string ClientName(const SSL* ssl) {
   return name;
 }
 
+// `text` in the format of gzip (RFC 1952); empty where zlib has no memory.
+std::string Gzip(std::string text) {
+  constexpr int kWindowBitsOfGzip = 15 + 16;
+  constexpr int kMemory = 8;
+  z_stream stream = {};
+  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED,
+                   kWindowBitsOfGzip, kMemory, Z_DEFAULT_STRATEGY) != Z_OK) {
+    return "";
+  }
+  std::string compressed(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(text.data());  // NOLINT
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(compressed.data());  // NOLINT
+  stream.avail_out = static_cast<uInt>(compressed.size());
+  const bool all = deflate(&stream, Z_FINISH) == Z_STREAM_END;
+  compressed.resize(all ? stream.total_out : 0);
+  deflateEnd(&stream);
+  return compressed;
+}
+
+HttpRequest RequestOf(const httplib::Request& request) {
+  HttpRequest result;
+  result.method = request.method;
+  result.target = request.target;
+  result.headers.assign(request.headers.begin(), request.headers.end());
+  result.body = request.body;
+  for (const auto& [name, part] : request.files) {
+    result.parts.push_back(
+        {name, part.filename, part.content_type, part.content});
+  }
+  return result;
+}
+
 constexpr char kBytes[] = "application/octet-stream";
 
 std::string Block(size_t size) { return std::string(size, 'x'); }
@@ -192,6 +227,15 @@ class HttpServer::Impl {
   void ResetCounts() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     counts_ = {};
+  }
+  void Handle(absl::string_view path, HttpHandler handler)
+      ABSL_LOCKS_EXCLUDED(mu_) {
+    absl::MutexLock lock(&mu_);
+    if (handler == nullptr) {
+      handlers_.erase(std::string(path));
+    } else {
+      handlers_[std::string(path)] = std::move(handler);
+    }
   }
   void DropNextConnections(int n) ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
@@ -346,7 +390,21 @@ class HttpServer::Impl {
         absl::StrAppend(&text, name, ": ", value, "\n");
       }
       absl::StrAppend(&text, "\n", request.body);
+      for (const auto& [name, part] : request.files) {
+        absl::StrAppend(&text, "part ", name, "; ", part.filename, "; ",
+                        part.content_type, "; ", part.content.size(), "\n");
+      }
       response.set_content(text, "text/plain");
+    });
+    On("/gzip", [](const Request& request, Response& response) {
+      std::string body = Block(static_cast<size_t>(Number(request, "n")));
+      response.set_header("Vary", "Accept-Encoding");
+      if (absl::StrContains(request.get_header_value("Accept-Encoding"),
+                            "gzip")) {
+        body = Gzip(std::move(body));
+        response.set_header("Content-Encoding", "gzip");
+      }
+      response.set_content(std::move(body), kBytes);
     });
     On("/dns", [](const Request& request, Response& response) {
       response.set_content(DnsAnswer(request.body), "application/dns-message");
@@ -453,7 +511,6 @@ class HttpServer::Impl {
                           "qop=\"auth\", algorithm=MD5");
       response.set_content("who?", "text/plain");
     });
-    // httplib takes it for a regular expression.
     On("http://.*", [](const Request& request, Response& response) {
       response.set_content(request.target, "text/plain");
     });
@@ -465,16 +522,48 @@ class HttpServer::Impl {
                           absl::StrCat("max-age=", Number(request, "max_age")));
       response.set_content("ok", "text/plain");
     });
+    // What is left is 404, but for a test's own.
+    On(".*", [](const Request&, Response& response) { response.status = 404; });
   }
 
+  // Serves `path`, a regular expression.
   void On(const char* path, const httplib::Server::Handler& handler) {
+    const httplib::Server::Handler answer = [this, handler](
+                                                const httplib::Request& request,
+                                                httplib::Response& response) {
+      if (!AnswerByHandler(request, response)) handler(request, response);
+    };
     server_
-        ->Get(path, handler)  // and HEAD
-        .Post(path, handler)
-        .Put(path, handler)
-        .Patch(path, handler)
-        .Delete(path, handler)
-        .Options(path, handler);
+        ->Get(path, answer)  // and HEAD
+        .Post(path, answer)
+        .Put(path, answer)
+        .Patch(path, answer)
+        .Delete(path, answer)
+        .Options(path, answer);
+  }
+
+  // False: no test has a handler for that path.
+  bool AnswerByHandler(const httplib::Request& request,
+                       httplib::Response& response) ABSL_LOCKS_EXCLUDED(mu_) {
+    HttpHandler handler;
+    {
+      absl::MutexLock lock(&mu_);
+      const auto found = handlers_.find(request.path);
+      if (found == handlers_.end()) return false;
+      handler = found->second;
+    }
+    HttpAnswer answer = handler(RequestOf(request));
+    response.status = answer.status;
+    std::string content_type = "text/plain";
+    for (auto& [name, value] : answer.headers) {
+      if (absl::EqualsIgnoreCase(name, "Content-Type")) {
+        content_type = std::move(value);
+      } else {
+        response.set_header(name, value);
+      }
+    }
+    response.set_content(std::move(answer.body), content_type);
+    return true;
   }
 
   const HttpServerOptions options_;
@@ -486,6 +575,8 @@ class HttpServer::Impl {
 
   mutable absl::Mutex mu_;
   HttpServerCounts counts_ ABSL_GUARDED_BY(mu_);
+  // By path.
+  std::map<std::string, HttpHandler> handlers_ ABSL_GUARDED_BY(mu_);
   int drop_ ABSL_GUARDED_BY(mu_) = 0;
   int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // since the newest release
   int releases_ ABSL_GUARDED_BY(mu_) = 0;
@@ -520,6 +611,10 @@ std::string HttpServer::url(absl::string_view target,
 std::string HttpServer::ca_pem() const {
   // It has been made, or the server would not have started.
   return impl_->tls() ? GetSelfSignedCertificate()->pem : "";
+}
+
+void HttpServer::Handle(absl::string_view path, HttpHandler handler) {
+  impl_->Handle(path, std::move(handler));
 }
 
 HttpServerCounts HttpServer::counts() const { return impl_->counts(); }

@@ -14,7 +14,10 @@
 //
 //   /                         "ok"
 //   /bytes?n=N                N bytes
-//   /echo                     the request: method, target, headers, body
+//   /echo                     the request: method, target, headers, body; of
+//                             a multipart body (RFC 7578) a line for each part,
+//                             by name: "part NAME; FILENAME; TYPE; SIZE"
+//   /gzip?n=N                 N bytes, compressed for who accepts gzip
 //   /status?code=N            that status; n=N for a body of N bytes,
 //                             retry_after=TEXT for a Retry-After header
 //   /redirect?to=TARGET       302; code=N for another
@@ -40,14 +43,25 @@
 //   /tls/client               the common name in the client's certificate,
 //                             empty without one: see request_client_certificate
 //
+// and what a test adds:
+//
+//   server->Handle("/retry", [&](const HttpRequest&) {
+//     HttpAnswer answer;
+//     if (calls++ == 0) answer.status = 503;
+//     return answer;
+//   });
+//
 // The server itself is cpp-httplib; see docs/dependencies.md.
 //
 // testonly; usable by consumers' tests.
 #ifndef CURLSHARE_TESTING_HTTP_SERVER_H_
 #define CURLSHARE_TESTING_HTTP_SERVER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -79,6 +93,34 @@ struct ClientCertificate {
 absl::StatusOr<ClientCertificate> NewClientCertificate(
     absl::string_view common_name);
 
+using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
+
+// One part of a multipart body.
+struct HttpPart {
+  std::string name;
+  std::string filename;      // empty: none
+  std::string content_type;  // empty: none
+  std::string body;
+};
+
+// What a client has sent.
+struct HttpRequest {
+  std::string method;
+  std::string target;  // with the query, as it came
+  HttpHeaders headers;
+  std::string body;             // empty where there are parts
+  std::vector<HttpPart> parts;  // by name
+};
+
+// What it gets.
+struct HttpAnswer {
+  int status = 200;
+  HttpHeaders headers;
+  std::string body;  // text/plain, unless a header says otherwise
+};
+
+using HttpHandler = std::function<HttpAnswer(const HttpRequest&)>;
+
 // Since the start, or ResetCounts().
 struct HttpServerCounts {
   int connections = 0;  // accepted, those that were dropped at once included
@@ -109,6 +151,12 @@ class HttpServer {
   // The certificate, which signs itself, in PEM: for CURLOPT_CAINFO_BLOB. The
   // same for every server of this process; empty without TLS.
   std::string ca_pem() const;
+
+  // From now on `handler` answers requests of every method for `path` ("/a",
+  // without the query), instead of what is served there; null: no more. It is
+  // called on the server's threads, several at once where there are several
+  // requests, until the server is destroyed, and may call the server.
+  void Handle(absl::string_view path, HttpHandler handler);
 
   HttpServerCounts counts() const;
   void ResetCounts();

@@ -275,6 +275,113 @@ TEST(HttpServer, AnswersAsAProxy) {
   EXPECT_EQ(server->counts().connections, 1);
 }
 
+TEST(HttpServer, TellsThePartsOfAMultipartBody) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetBody(
+      "--limit\r\n"
+      "Content-Disposition: form-data; name=\"a\"\r\n"
+      "\r\n"
+      "12345\r\n"
+      "--limit\r\n"
+      "Content-Disposition: form-data; name=\"b\"; filename=\"f.bin\"\r\n"
+      "Content-Type: application/octet-stream\r\n"
+      "\r\n"
+      "123\r\n"
+      "--limit--\r\n"));
+  ASSERT_OK(
+      easy.SetHeaders({"Content-Type: multipart/form-data; "
+                       "boundary=limit"}));
+  auto response = easy.Fetch(server->url("/echo"));
+  ASSERT_OK(response.status());
+  EXPECT_THAT(response->body,
+              AllOf(HasSubstr("POST /echo\n"), HasSubstr("\npart a; ; ; 5\n"),
+                    HasSubstr("part b; f.bin; application/octet-stream; 3\n")));
+  server->Handle("/parts", [](const HttpRequest& request) {
+    EXPECT_EQ(request.parts.size(), 2u);
+    HttpAnswer answer;
+    for (const HttpPart& part : request.parts) answer.body += part.body;
+    return answer;
+  });
+  response = easy.Fetch(server->url("/parts"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body, "12345123");
+}
+
+TEST(HttpServer, CompressesForWhoAcceptsIt) {
+  const auto server = NewServer();
+  Easy easy = NewEasy();
+  auto response = easy.Fetch(server->url("/gzip?n=100000"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body.size(), 100000u);
+  EXPECT_EQ(response->Header("Content-Encoding"), std::nullopt);
+  ASSERT_OK(easy.SetOption<CURLOPT_ACCEPT_ENCODING>("gzip"));
+  response = easy.Fetch(server->url("/gzip?n=100000"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(response->body, std::string(100000, 'x'));
+  EXPECT_THAT(response->Header("Content-Encoding"),
+              Optional(absl::string_view("gzip")));
+  EXPECT_LT(easy.GetInfo<CURLINFO_SIZE_DOWNLOAD_T>().value(), 1000);
+}
+
+TEST(HttpServer, AnswersAsATestsHandlerSays) {
+  const auto server = NewServer();
+  std::string seen;
+  server->Handle("/any", [&](const HttpRequest& request) {
+    seen = absl::StrCat(request.method, " ", request.target, " ", request.body);
+    for (const auto& [name, value] : request.headers) {
+      if (name == "X-Asked") absl::StrAppend(&seen, " ", value);
+    }
+    HttpAnswer answer;
+    answer.status = 429;
+    answer.headers = {{"Retry-After", "7"},
+                      {"Content-Type", "application/json"},
+                      {"X-A", "1"},
+                      {"X-A", "2"}};
+    answer.body = "{}";
+    return answer;
+  });
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetMethod("PUT"));
+  ASSERT_OK(easy.SetBody("body"));
+  ASSERT_OK(easy.SetHeaders({"X-Asked: yes"}));
+  const auto response = easy.Fetch(server->url("/any?a=b"));
+  ASSERT_OK(response.status());
+  EXPECT_EQ(seen, "PUT /any?a=b body yes");
+  EXPECT_EQ(response->status, 429);
+  EXPECT_EQ(response->body, "{}");
+  EXPECT_THAT(response->Header("Retry-After"),
+              Optional(absl::string_view("7")));
+  EXPECT_THAT(response->Header("Content-Type"),
+              Optional(absl::string_view("application/json")));
+  int values_of_a = 0;
+  for (const auto& [name, value] : response->headers) {
+    if (name == "X-A") ++values_of_a;
+  }
+  EXPECT_EQ(values_of_a, 2);
+}
+
+TEST(HttpServer, AHandlerComesBeforeWhatIsServedAndGoes) {
+  const auto server = NewServer();
+  const auto fetch = [&](absl::string_view target) {
+    return NewEasy().Fetch(server->url(target)).value();
+  };
+  EXPECT_EQ(fetch("/mine").status, 404);
+  for (const char* path : {"/", "/mine"}) {
+    server->Handle(path, [path](const HttpRequest&) {
+      HttpAnswer answer;
+      answer.body = path;
+      return answer;
+    });
+  }
+  EXPECT_EQ(fetch("/").body, "/");
+  EXPECT_EQ(fetch("/mine").body, "/mine");
+  EXPECT_EQ(fetch("/bytes?n=3").body, "xxx");
+  for (const char* path : {"/", "/mine"}) server->Handle(path, nullptr);
+  EXPECT_EQ(fetch("/").body, "ok");
+  EXPECT_EQ(fetch("/mine").status, 404);
+}
+
 TEST(HttpServer, ServesManyConnectionsAtOnce) {
   constexpr int kThreads = 64;
   const auto server = NewServer();
