@@ -28,7 +28,9 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
+#include "curlshare/easy/form.h"
 #include "curlshare/easy/request.h"
+#include "curlshare/easy/source.h"
 #include "curlshare/share/cancel_token.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/dns_cache.h"
@@ -327,6 +329,11 @@ class Easy::Core final : public internal::Handle {
     prereq_data_ = source.prereq_data_;
     has_prereq_ = source.has_prereq_;
     secret_headers_ = source.secret_headers_;
+    // libcurl's copy of a file that has gone would be empty.
+    for (const std::string& file : source.request_.files()) {
+      absl::Status status = CheckFormFile(file);
+      if (!status.ok()) return status;
+    }
     const CURLcode code = request_.CopyFrom(source.request_);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_POSTFIELDS);
     for (const auto& [option, list] : source.slists_) {
@@ -425,8 +432,10 @@ class Easy::Core final : public internal::Handle {
     first_origin_.reset();
     answers_.reset();
     lookups_ = 0;
-    request_.Rewind();
+    if (absl::Status status = request_.Begin(); !status.ok()) return status;
+    resumed_.store(false, std::memory_order_relaxed);
     absl::Status status = Drive(waited);
+    request_.End();
     if (ABSL_PREDICT_FALSE(untold_progress_.has_value()) && status.ok()) {
       status =
           NoThrow("a callback", [&] { return progress_(*untold_progress_); });
@@ -801,6 +810,9 @@ class Easy::Core final : public internal::Handle {
     if (!callback_status_.ok()) {
       return WithEasyCode(callback_status_, callback_code_.value_or(code));
     }
+    if (absl::Status status = request_.status(); !status.ok()) {
+      return WithEasyCode(std::move(status), code);
+    }
     // The code is also that of answers in no HTTP that libcurl speaks.
     if (code == CURLE_UNSUPPORTED_PROTOCOL &&
         absl::StartsWith(error_.data(), "Protocol \"")) {
@@ -818,6 +830,16 @@ class Easy::Core final : public internal::Handle {
   }
   using Handle::Shares;
 
+  // For any thread.
+  bool Resume() {
+    resumed_.store(true, std::memory_order_release);
+    return WakeTransfer();
+  }
+  bool TakeResumed() override {
+    return resumed_.load(std::memory_order_relaxed) &&
+           resumed_.exchange(false, std::memory_order_acquire);
+  }
+
   Request& request() { return request_; }
 
   Sink sink_;
@@ -831,9 +853,15 @@ class Easy::Core final : public internal::Handle {
                        void* core) noexcept {
     auto* self = static_cast<Core*>(core);
     const absl::string_view piece(data, size * count);
-    return self->Run([&] { return self->TakeBody(piece); })
-               ? piece.size()
-               : CURL_WRITEFUNC_ERROR;
+    return self->Run([&] { return self->TakeBody(piece); }) ? piece.size()
+           : self->Pauses() ? CURL_WRITEFUNC_PAUSE
+                            : CURL_WRITEFUNC_ERROR;
+  }
+  // Whether what ended the transfer was NotNow(), which then has not.
+  bool Pauses() {
+    if (!IsNotNow(callback_status_)) return false;
+    callback_status_ = absl::OkStatus();
+    return true;
   }
 
   // Throws what strings and sinks throw. libcurl keeps the bodies of redirects
@@ -857,7 +885,11 @@ class Easy::Core final : public internal::Handle {
       }
       sink = fetch_sink_;
     }
-    return *sink == nullptr ? absl::OkStatus() : (*sink)(piece);
+    if (*sink == nullptr) return absl::OkStatus();
+    absl::Status status = (*sink)(piece);
+    // libcurl gives it these bytes again.
+    if (IsNotNow(status)) body_size_ -= static_cast<int64_t>(piece.size());
+    return status;
   }
 
   // Whether what comes is the body of an answer that is no 2xx. (An FTP server
@@ -1057,7 +1089,8 @@ class Easy::Core final : public internal::Handle {
   }
 
   Request request_;
-  bool is_set_up_ = true;  // false: by a Reset that has failed
+  std::atomic<bool> resumed_{false};  // see Resume; not acted on yet
+  bool is_set_up_ = true;             // false: by a Reset that has failed
   std::array<char, CURL_ERROR_SIZE> error_{};
   absl::Status callback_status_;
   std::optional<CURLcode> callback_code_;  // other than libcurl's
@@ -1191,6 +1224,40 @@ absl::Status Easy::SetBody(absl::string_view body) {
   return NoThrow("SetBody", [&] {
     return OptionStatus(core->request().SetBytes(std::string(body)),
                         CURLOPT_POSTFIELDS);
+  });
+}
+
+absl::Status Easy::SetForm(absl::Span<const FormPart> parts) {
+  CURLSHARE_ENTER(Mode::kChange);
+  return NoThrow("SetForm", [&]() -> absl::Status {
+    absl::StatusOr<std::shared_ptr<curl_mime>> form =
+        NewForm(core->curl(), parts);
+    if (!form.ok()) return form.status();
+    std::vector<std::string> files;
+    for (const FormPart& part : parts) {
+      if (part.path.has_value()) files.push_back(*part.path);
+    }
+    return OptionStatus(
+        core->request().SetForm(*std::move(form), std::move(files)),
+        CURLOPT_MIMEPOST);
+  });
+}
+
+absl::Status Easy::SetSource(Source source, std::optional<int64_t> size,
+                             Rewind rewind) {
+  if (size.has_value() && *size < 0) {
+    return Error(absl::StatusCode::kInvalidArgument, "SetSource: a size of ",
+                 *size);
+  }
+  CURLSHARE_ENTER(Mode::kChange);
+  return NoThrow("SetSource", [&] {
+    std::shared_ptr<BodySource> made;
+    if (source != nullptr) {
+      made = std::make_shared<BodySource>(std::move(source), size,
+                                          std::move(rewind));
+    }
+    return OptionStatus(core->request().SetSource(std::move(made)),
+                        CURLOPT_READFUNCTION);
   });
 }
 
@@ -1516,6 +1583,8 @@ Share* Easy::share() const {
 }
 
 bool Easy::Cancel() { return core_ != nullptr && core_->Cancel(); }
+
+bool Easy::Resume() { return core_ != nullptr && core_->Resume(); }
 
 absl::Status Easy::Reset() {
   CURLSHARE_ENTER(Mode::kChange);

@@ -9,17 +9,19 @@
 //   if (response->status == 200) Use(response->body);
 //
 // Easy                         one handle; RAII, movable
-//   SetUrl, SetMethod, SetHeaders, SetSecretHeaders, SetBody, SetTimeout,
+//   SetUrl, SetMethod, SetHeaders, SetSecretHeaders, SetTimeout,
 //   SetConnectTimeout, SetFollowRedirects, SetCaCertificates, SetMaxBodySize
 //                              the frequent options
+//   SetBody, SetForm, SetSource
+//                              what is sent
 //   SetOption<CURLOPT_...>     every other option, its type checked
 //   SetSink, SetHeaderSink, SetProgress       your callables
 //   Perform, Fetch             a transfer
 //   GetResponse, GetHeaders, GetInfo<CURLINFO_...>
 //                              about the newest transfer
 //   Attach, Detach, share      membership in a Share
-//   Cancel                     ends the transfer, from any thread; see
-//                              CancelToken, too
+//   Cancel, Resume             ends the transfer, or has it go on, from any
+//                              thread; see CancelToken, too
 //   Reset, Duplicate
 //   BeginUse, native_handle    for what libcurl offers besides
 // Response                     what Fetch and GetResponse return
@@ -54,6 +56,8 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "curlshare/easy/easy_options.h"
+#include "curlshare/easy/form.h"
+#include "curlshare/easy/source.h"
 #include "curlshare/share/cancel_token.h"
 #include "curlshare/share/share.h"
 
@@ -98,10 +102,10 @@ struct TransferProgress {
   int64_t uploaded = 0;
 };
 
-// Thread-compatible: one thread at a time, but for Cancel and share(), which
-// any thread may call while the Easy lives, and is neither moved nor assigned
-// to. A Share that the handle is in may
-// be closed or destroyed by any thread at any time.
+// Thread-compatible: one thread at a time, but for Cancel, Resume and share(),
+// which any thread may call while the Easy lives, and is neither moved nor
+// assigned to. A Share that the handle is in may be closed or destroyed by any
+// thread at any time.
 //
 // In a forked child, one that has transferred in the parent, or is in a share
 // that has, is kFailedPrecondition in every method (share() and native_handle()
@@ -116,11 +120,18 @@ struct TransferProgress {
 class Easy {
  public:
   // Receives a piece of the body, or one header line. A Status other than kOk
-  // ends the transfer, which returns it; so does an exception, as kUnknown
-  // with its text, std::bad_alloc as kResourceExhausted. Must not move, assign
-  // or destroy the Easy's sinks. Copied by Duplicate.
+  // ends the transfer, which returns it (of the body, NotNow() has it wait: see
+  // Resume); so does an exception, as kUnknown with its text, std::bad_alloc as
+  // kResourceExhausted. Must not move, assign or destroy the Easy's sinks.
+  // Copied by Duplicate.
   using Sink = std::function<absl::Status(absl::string_view)>;
   using Progress = std::function<absl::Status(const TransferProgress&)>;
+  // Writes the next bytes of the body into the span, which is not empty, and
+  // returns how many, at least one; 0 at the end. Errors, exceptions and
+  // NotNow() as of a Sink.
+  using Source = std::function<absl::StatusOr<size_t>(absl::Span<char>)>;
+  // Has its source begin anew.
+  using Rewind = std::function<absl::Status()>;
 
   // kResourceExhausted when out of memory; errors of InitLibcurl().
   static absl::StatusOr<Easy> Create();
@@ -173,13 +184,51 @@ class Easy {
   // POST unless SetMethod has named another that is neither GET nor HEAD. Not
   // in callbacks of the handle's own transfer.
   //
-  // Other bodies, each instead of the one before, too:
+  // Other bodies, each instead of the one before, too: SetForm, SetSource, and
   //   SetOption<CURLOPT_MIMEPOST>(form)            as SetBody; not owned
   //   SetOption<CURLOPT_READFUNCTION>(read, data)  as SetBody, but that the
   //       method becomes PUT. Its size is what CURLOPT_INFILESIZE_LARGE says;
   //       else it is sent in chunks. CURLOPT_SEEKFUNCTION rewinds it.
   // Null takes such a body away.
   absl::Status SetBody(absl::string_view body);
+  // A form as the body, sent as multipart/form-data (RFC 7578), in place of the
+  // body before; the method as with SetBody. Not in callbacks of the handle's
+  // own transfer.
+  //
+  //   SetForm({{"user", "me"}, FormPart::File("photo", "/tmp/photo.jpg")})
+  //
+  // Contents are copied; a file is read in each transfer, and should not change
+  // in size until then. Duplicate copies it, and fails as this does where a
+  // file has gone. SetOption<CURLOPT_MIMEPOST>(nullptr) takes it away.
+  //
+  // kInvalidArgument for a control character in a name, a file's name or a
+  // content type, for a directory, and for a part with a content and a path;
+  // kNotFound and kPermissionDenied for a file that cannot be read.
+  absl::Status SetForm(absl::Span<const FormPart> parts);
+  // A body that is read while it is sent, in place of the body before; an empty
+  // source takes the one before away. The method becomes PUT unless SetMethod
+  // has named another that is neither GET nor HEAD. Not in callbacks of the
+  // handle's own transfer.
+  //
+  // `size` in bytes: the source is asked for so many and no more, and a
+  // transfer for which it has less fails with kOutOfRange. Without: until it
+  // returns 0; HTTP/1.1 then sends chunks, which not every server takes.
+  //
+  // `rewind` is called before a transfer where the source has been read from
+  // since it was set or rewound; and within one where libcurl sends the body
+  // again: at a redirect that keeps it, after a challenge to authenticate, or
+  // on a new connection where a kept one turns out to be dead. Where there is
+  // none each of these fails with kFailedPrecondition.
+  //
+  // Duplicate shares it, as there is one stream: while one handle transfers,
+  // the other's transfers are kFailedPrecondition. To send two at a time, set
+  // another source on the duplicate.
+  //
+  // Source: https://curl.se/libcurl/c/CURLOPT_READFUNCTION.html,
+  //         https://curl.se/libcurl/c/CURLOPT_SEEKFUNCTION.html
+  absl::Status SetSource(Source source,
+                         std::optional<int64_t> size = std::nullopt,
+                         Rewind rewind = nullptr);
   // For the whole transfer, and for connecting. Rounded up to milliseconds.
   // InfiniteDuration: none (libcurl's default; 300 s for connecting).
   // kInvalidArgument unless positive. That for the whole counts from the call
@@ -359,15 +408,27 @@ class Easy {
   // another begun, uses a CancelToken.
   bool Cancel();
 
+  // Has the transfer in progress go on where its source or its sink has said
+  // NotNow(): the source is asked again, the sink is given the same bytes,
+  // perhaps with more, or in other pieces. False where there is no transfer.
+  //
+  // None is lost: to call it once there is something to read (or room), after
+  // that has become visible to the callable, is enough, whether or not the
+  // callable has returned yet. A call too many has the callable asked once more
+  // than need be. Timeouts go on while a transfer waits; Cancel ends it.
+  //
+  // Source: https://curl.se/libcurl/c/curl_easy_pause.html
+  bool Resume();
+
   // All options back to their defaults, sinks dropped. Connections, cookies
   // and the share stay, as with curl_easy_reset. Not in callbacks of the
   // handle's own transfer.
   absl::Status Reset();
 
-  // A new handle with the same options, copies of the callables, and in the
-  // same share (libcurl's own duplicate is in none); in none where that share
-  // is closing. Data of raw callbacks is not copied. Not in callbacks of the
-  // handle's own transfer.
+  // A new handle with the same options, copies of the callables (but see
+  // SetSource), and in the same share (libcurl's own duplicate is in none); in
+  // none where that share is closing. Data of raw callbacks is not copied. Not
+  // in callbacks of the handle's own transfer.
   absl::StatusOr<Easy> Duplicate();
 
   // Brackets direct use of native_handle(): while it lives, no Share::Close

@@ -574,15 +574,17 @@ TEST_P(EasyTest, AMovedFromEasyAnswersEveryCall) {
   ASSERT_OK(share.status());
   // NOLINTBEGIN(bugprone-use-after-move)
   EXPECT_FALSE(easy.Cancel());
+  EXPECT_FALSE(easy.Resume());
   EXPECT_EQ(easy.share(), nullptr);
   EXPECT_EQ(easy.native_handle(), nullptr);
   for (const absl::Status& status :
        {easy.SetUrl("x"), easy.SetMethod("GET"), easy.SetBody("x"),
-        easy.SetHeaders({}), easy.SetTimeout(absl::Seconds(1)),
-        easy.SetFollowRedirects(1), easy.SetSink(nullptr),
-        easy.SetHeaderSink(nullptr), easy.SetProgress(nullptr), easy.Perform(),
-        easy.Fetch("x").status(), easy.Attach(**share), easy.Detach(),
-        easy.Reset(), easy.Duplicate().status(), easy.BeginUse().status(),
+        easy.SetForm({}), easy.SetSource(nullptr), easy.SetHeaders({}),
+        easy.SetTimeout(absl::Seconds(1)), easy.SetFollowRedirects(1),
+        easy.SetSink(nullptr), easy.SetHeaderSink(nullptr),
+        easy.SetProgress(nullptr), easy.Perform(), easy.Fetch("x").status(),
+        easy.Attach(**share), easy.Detach(), easy.Reset(),
+        easy.Duplicate().status(), easy.BeginUse().status(),
         easy.GetInfo<CURLINFO_RESPONSE_CODE>().status()}) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition,
                                  HasSubstr("moved from")));

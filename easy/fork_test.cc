@@ -178,6 +178,7 @@ void ExpectAllRefused(Easy& easy, const std::string& url) {
   CHECK_THAT(IsRefused(easy.BeginUse().status()));
   CHECK_THAT(IsRefused(easy.Detach()));
   CHECK_THAT(!easy.Cancel());
+  CHECK_THAT(!easy.Resume());
   CHECK_THAT(easy.share() == nullptr);
   CHECK_THAT(easy.native_handle() == nullptr);
 }

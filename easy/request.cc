@@ -4,9 +4,14 @@
 
 #include <cstddef>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "curlshare/easy/source.h"
 
 namespace curlshare {
 namespace {
@@ -34,12 +39,19 @@ bool DropsBody(const std::string& method) {
 }  // namespace
 
 CURLcode Request::Install() {
-  const curl_read_callback own = &Request::Read;
-  const bool reads = plan_.body == Body::kReader;
+  curl_read_callback read = &Request::Read;
+  void* data = this;
+  if (plan_.body == Body::kReader) {
+    read = plan_.reader;
+    data = plan_.reader_data;
+  } else if (plan_.body == Body::kSource) {
+    read = &BodySource::OnRead;
+    data = plan_.source.get();
+  }
   Options options(curl_);
   // The data before it: a function never meets data of another.
-  options.Set(CURLOPT_READDATA, reads ? plan_.reader_data : this);
-  options.Set(CURLOPT_READFUNCTION, reads ? plan_.reader : own);
+  options.Set(CURLOPT_READDATA, data);
+  options.Set(CURLOPT_READFUNCTION, read);
   return options.code();
 }
 
@@ -76,10 +88,12 @@ Request::Plan Request::PlanWith(Body body) const {
   Plan plan = plan_;
   if (body != Body::kNone && DropsBody(plan.method)) plan.method.clear();
   plan.body = body;
+  if (body != Body::kForm) plan.files.clear();
+  if (body != Body::kSource) plan.source = nullptr;
   return plan;
 }
 
-CURLcode Request::Change(Plan plan, curl_mime* form) {
+CURLcode Request::Change(Plan plan, std::shared_ptr<curl_mime> form) {
   // First what libcurl needs memory for.
   CURLcode code = curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan.name());
   if (code != CURLE_OK) return code;
@@ -87,20 +101,21 @@ CURLcode Request::Change(Plan plan, curl_mime* form) {
       (plan_.body == Body::kForm && plan.body != Body::kForm)) {
     // Up to 7.88 a form does not end an upload.
     (void)curl_easy_setopt(curl_, CURLOPT_HTTPGET, 1L);
-    code = curl_easy_setopt(curl_, CURLOPT_MIMEPOST, form);
+    code = curl_easy_setopt(curl_, CURLOPT_MIMEPOST, form.get());
     if (code != CURLE_OK) {
       // As it was: needs no memory, but for the name of another method. libcurl
       // has dropped the form before it looked at the new one.
       if (plan_.body == Body::kForm &&
           (plan_.form == nullptr ||
-           curl_easy_setopt(curl_, CURLOPT_MIMEPOST, plan_.form) != CURLE_OK)) {
+           curl_easy_setopt(curl_, CURLOPT_MIMEPOST, plan_.form.get()) !=
+               CURLE_OK)) {
         plan_.body = Body::kNone;
       }
       (void)curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan_.name());
       (void)Apply();
       return code;
     }
-    plan.form = form;
+    plan.form = std::move(form);
   }
   plan_ = std::move(plan);
   return Apply();
@@ -121,9 +136,11 @@ CURLcode Request::Apply() {
     const size_t size = plan_.body == Body::kNone ? 0 : bytes_.size();
     options.Set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(size));
     options.Set(CURLOPT_UPLOAD, 1L);
-  } else if (plan_.body == Body::kReader) {
-    options.Set(CURLOPT_INFILESIZE_LARGE, reader_size_);
-    options.Set(CURLOPT_POSTFIELDSIZE_LARGE, reader_size_);
+  } else if (plan_.reads()) {
+    const curl_off_t size =
+        plan_.body == Body::kSource ? plan_.source->size() : reader_size_;
+    options.Set(CURLOPT_INFILESIZE_LARGE, size);
+    options.Set(CURLOPT_POSTFIELDSIZE_LARGE, size);
     options.Set(plan_.method == "POST" ? CURLOPT_POST : CURLOPT_UPLOAD, 1L);
   } else if (plan_.body == Body::kBytes) {
     posts = true;
@@ -147,21 +164,36 @@ CURLcode Request::Apply() {
 }
 
 CURLcode Request::ApplySeek() {
-  const curl_seek_callback own = &Request::Seek;
-  const bool puts = plan_.puts_bytes();
+  curl_seek_callback seek = seek_;
+  void* data = seek_data_;
+  if (plan_.puts_bytes()) {
+    seek = &Request::Seek;
+    data = this;
+  } else if (plan_.body == Body::kSource) {
+    seek = &BodySource::OnSeek;
+    data = plan_.source.get();
+  }
   Options options(curl_);
-  options.Set(CURLOPT_SEEKDATA, puts ? this : seek_data_);
-  options.Set(CURLOPT_SEEKFUNCTION, puts ? own : seek_);
+  options.Set(CURLOPT_SEEKDATA, data);
+  options.Set(CURLOPT_SEEKFUNCTION, seek);
   return options.code();
 }
 
-void Request::Rewind() {
+absl::Status Request::Begin() {
   read_ = 0;
   // Up to 7.88 a redirect that ends an upload does so for later transfers, too.
-  if (plan_.puts_bytes() ||
-      (plan_.body == Body::kReader && plan_.method != "POST")) {
+  if (plan_.puts_bytes() || (plan_.reads() && plan_.method != "POST")) {
     (void)curl_easy_setopt(curl_, CURLOPT_UPLOAD, 1L);
   }
+  return plan_.source == nullptr ? absl::OkStatus() : plan_.source->Begin();
+}
+
+void Request::End() {
+  if (plan_.source != nullptr) plan_.source->End();
+}
+
+absl::Status Request::status() const {
+  return plan_.source == nullptr ? absl::OkStatus() : plan_.source->status();
 }
 
 CURLcode Request::SetMethod(std::string method) {
@@ -183,8 +215,19 @@ CURLcode Request::SetBytes(std::string bytes) {
 }
 
 CURLcode Request::SetForm(curl_mime* form) {
-  if (form != nullptr) return Change(PlanWith(Body::kForm), form);
+  if (form != nullptr) {
+    // Shares nothing, so that nobody frees it here.
+    return SetForm(std::shared_ptr<curl_mime>(std::shared_ptr<void>(), form),
+                   {});
+  }
   return plan_.body == Body::kForm ? Change(PlanWith(Body::kNone)) : CURLE_OK;
+}
+
+CURLcode Request::SetForm(std::shared_ptr<curl_mime> form,
+                          std::vector<std::string> files) {
+  Plan plan = PlanWith(Body::kForm);
+  plan.files = std::move(files);
+  return Change(std::move(plan), std::move(form));
 }
 
 CURLcode Request::SetReader(curl_read_callback read, void* data) {
@@ -192,6 +235,13 @@ CURLcode Request::SetReader(curl_read_callback read, void* data) {
   Plan plan = PlanWith(read == nullptr ? Body::kNone : Body::kReader);
   plan.reader = read;
   plan.reader_data = data;
+  return Change(std::move(plan));
+}
+
+CURLcode Request::SetSource(std::shared_ptr<BodySource> source) {
+  if (source == nullptr && plan_.body != Body::kSource) return CURLE_OK;
+  Plan plan = PlanWith(source == nullptr ? Body::kNone : Body::kSource);
+  plan.source = std::move(source);
   return Change(std::move(plan));
 }
 

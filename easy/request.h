@@ -7,7 +7,8 @@
 //             |                        |              | empty PATCH
 //   bytes     | POST of them           | PUT of them  | it, with them
 //   form      | POST                   | PUT          | it, with the form
-//   reader    | PUT (none set); POST   | PUT          | it, with what is read
+//   reader,   | PUT (none set); POST   | PUT          | it, with what is read
+//   source    |                        |              |
 //
 // GET and HEAD drop the body. libcurl never reads the process's standard input,
 // which it does for a POST or an upload that nobody gave a body.
@@ -21,8 +22,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "curlshare/easy/source.h"
 
 namespace curlshare {
 
@@ -46,7 +52,12 @@ class Request {
   CURLcode SetBytes(std::string bytes);
   // Null: takes it away, if it is the body.
   CURLcode SetForm(curl_mime* form);
+  // The same for one that is kept here, with the files that it is to send.
+  CURLcode SetForm(std::shared_ptr<curl_mime> form,
+                   std::vector<std::string> files);
   CURLcode SetReader(curl_read_callback read, void* data);
+  // Null: as with a form.
+  CURLcode SetSource(std::shared_ptr<BodySource> source);
 
   // Of CURLOPT_SEEKFUNCTION, CURLOPT_INFILESIZE_LARGE (-1: not known),
   // CURLOPT_POSTREDIR, CURLOPT_CUSTOMREQUEST.
@@ -55,25 +66,38 @@ class Request {
   CURLcode SetPostRedirects(long kept);
   CURLcode SetCustomName(std::optional<std::string> name);
 
-  // To be called before each transfer.
-  void Rewind();
+  // Around each transfer; End() where Begin() has succeeded. Errors: those of
+  // BodySource::Begin.
+  absl::Status Begin();
+  void End();
+  // Why the body ended the transfer under way; else OK.
+  absl::Status status() const;
+  // Of a form that is kept here, or was where this was copied from.
+  const std::vector<std::string>& files() const { return plan_.files; }
 
  private:
-  enum class Body : uint8_t { kNone, kBytes, kForm, kReader };
+  enum class Body : uint8_t { kNone, kBytes, kForm, kReader, kSource };
 
   struct Plan {
     std::string method;  // empty: not set
     std::optional<std::string> custom_name;
     Body body = Body::kNone;
-    curl_mime* form = nullptr;  // null also of a copied one, which libcurl owns
+    // Null also of a copied one, which libcurl owns; not owned where it is the
+    // user's.
+    std::shared_ptr<curl_mime> form;
+    std::vector<std::string> files;
     curl_read_callback reader = nullptr;
     void* reader_data = nullptr;
+    std::shared_ptr<BodySource> source;
 
     // Of CURLOPT_CUSTOMREQUEST: null where libcurl sends it of its own.
     const char* name() const;
     // Whether libcurl reads the bytes by Read, as it does to upload them.
     bool puts_bytes() const {
       return method == "PUT" && (body == Body::kNone || body == Body::kBytes);
+    }
+    bool reads() const {
+      return body == Body::kReader || body == Body::kSource;
     }
   };
 
@@ -82,7 +106,7 @@ class Request {
   // Where the body becomes a form, or another one, `form` is it; else null. The
   // form that was there before is lost where libcurl refuses `form`, if it is a
   // copy: then there is no body.
-  CURLcode Change(Plan plan, curl_mime* form = nullptr);
+  CURLcode Change(Plan plan, std::shared_ptr<curl_mime> form = nullptr);
   // Has libcurl do what the members say.
   CURLcode Apply();
   CURLcode ApplySeek();

@@ -3,8 +3,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/share.h"
@@ -80,7 +83,7 @@ class RequestTest : public ::testing::Test {
 
 // ---- Method x body x order x what was done before x Duplicate x Reset
 
-enum class BodyKind { kNone, kBytes, kForm, kReader };
+enum class BodyKind { kNone, kBytes, kForm, kOwnForm, kReader, kSource };
 
 std::string Name(BodyKind body) {
   switch (body) {
@@ -90,10 +93,18 @@ std::string Name(BodyKind body) {
       return "bytes";
     case BodyKind::kForm:
       return "a form";
+    case BodyKind::kOwnForm:
+      return "a form of its own";
     case BodyKind::kReader:
       return "a reader";
+    case BodyKind::kSource:
+      return "a source";
   }
   return "";
+}
+
+bool IsRead(BodyKind body) {
+  return body == BodyKind::kReader || body == BodyKind::kSource;
 }
 
 class RequestTableTest : public RequestTest {
@@ -119,6 +130,9 @@ class RequestTableTest : public RequestTest {
       case BodyKind::kForm:
         EXPECT_OK(easy.SetOption<CURLOPT_MIMEPOST>(NewForm(easy)));
         break;
+      case BodyKind::kOwnForm:
+        EXPECT_OK(easy.SetForm({{"field", kBytes}}));
+        break;
       case BodyKind::kReader:
         text_ = Text();
         EXPECT_OK(easy.SetOption<CURLOPT_INFILESIZE_LARGE>(
@@ -126,6 +140,19 @@ class RequestTableTest : public RequestTest {
                                : curl_off_t{-1}));
         EXPECT_OK(easy.SetOption<CURLOPT_SEEKFUNCTION>(&SeekText, &text_));
         EXPECT_OK(easy.SetOption<CURLOPT_READFUNCTION>(&ReadText, &text_));
+        break;
+      case BodyKind::kSource:
+        source_text_ = Text();
+        EXPECT_OK(easy.SetSource(
+            [this](absl::Span<char> to) {
+              return ReadText(to.data(), 1, to.size(), &source_text_);
+            },
+            sizeof_text_known_ ? std::optional<int64_t>(std::strlen(kBytes))
+                               : std::nullopt,
+            [this] {
+              source_text_ = Text();
+              return absl::OkStatus();
+            }));
         break;
     }
   }
@@ -135,9 +162,9 @@ class RequestTableTest : public RequestTest {
     text_ = Text();
     std::string expected = method;
     if (method.empty()) {
-      expected = body == BodyKind::kNone     ? "GET"
-                 : body == BodyKind::kReader ? "PUT"
-                                             : "POST";
+      expected = body == BodyKind::kNone ? "GET"
+                 : IsRead(body)          ? "PUT"
+                                         : "POST";
     }
     if (expected == "HEAD") {
       // Without an answer's body, nobody says what has come, but the length.
@@ -156,9 +183,11 @@ class RequestTableTest : public RequestTest {
         break;
       case BodyKind::kBytes:
       case BodyKind::kReader:
+      case BodyKind::kSource:
         EXPECT_EQ(seen.body, kBytes);
         break;
       case BodyKind::kForm:
+      case BodyKind::kOwnForm:
         // The server takes it apart.
         EXPECT_THAT(seen.head, Contains(HasSubstr("multipart/form-data")));
         break;
@@ -191,6 +220,7 @@ class RequestTableTest : public RequestTest {
 
   bool sizeof_text_known_ = true;
   Text text_;
+  Text source_text_;
   std::vector<FormPtr> forms_;
 };
 
@@ -201,8 +231,9 @@ bool DropsBody(const std::string& method) {
 TEST_F(RequestTableTest, IsWhatWasAskedForInAnyOrder) {
   const std::vector<std::string> methods = {"",    "GET",   "HEAD",  "POST",
                                             "PUT", "PATCH", "DELETE"};
-  const std::vector<BodyKind> bodies = {BodyKind::kNone, BodyKind::kBytes,
-                                        BodyKind::kForm, BodyKind::kReader};
+  const std::vector<BodyKind> bodies = {BodyKind::kNone,   BodyKind::kBytes,
+                                        BodyKind::kForm,   BodyKind::kOwnForm,
+                                        BodyKind::kReader, BodyKind::kSource};
   for (const std::string earlier_method : {"", "POST", "PUT", "HEAD"}) {
     for (const BodyKind earlier_body : bodies) {
       for (const std::string& method : methods) {
@@ -250,14 +281,16 @@ TEST_F(RequestTableTest, IsWhatWasAskedForInAnyOrder) {
 TEST_F(RequestTableTest, AReaderOfUnknownSizeIsSentInChunks) {
   sizeof_text_known_ = false;
   for (const char* method : {"", "POST", "PUT", "PATCH"}) {
-    Easy easy = Easy::Create().value();
-    if (*method != '\0') {
-      ASSERT_OK(easy.SetMethod(method));
+    for (const BodyKind body : {BodyKind::kReader, BodyKind::kSource}) {
+      Easy easy = Easy::Create().value();
+      if (*method != '\0') {
+        ASSERT_OK(easy.SetMethod(method));
+      }
+      SetBody(easy, body);
+      const Seen seen = Fetch(easy);
+      EXPECT_EQ(seen.body, kBytes) << method;
+      EXPECT_THAT(seen.head, Contains("Transfer-Encoding: chunked"));
     }
-    SetBody(easy, BodyKind::kReader);
-    const Seen seen = Fetch(easy);
-    EXPECT_EQ(seen.body, kBytes) << method;
-    EXPECT_THAT(seen.head, Contains("Transfer-Encoding: chunked"));
   }
 }
 
@@ -269,10 +302,17 @@ TEST_F(RequestTableTest, NullTakesABodyAway) {
   SetBody(easy, BodyKind::kReader);
   EXPECT_OK(easy.SetOption<CURLOPT_READFUNCTION>(nullptr, nullptr));
   Check(easy, "", BodyKind::kNone);
+  SetBody(easy, BodyKind::kOwnForm);
+  EXPECT_OK(easy.SetOption<CURLOPT_MIMEPOST>(nullptr));
+  Check(easy, "", BodyKind::kNone);
+  SetBody(easy, BodyKind::kSource);
+  EXPECT_OK(easy.SetSource(nullptr));
+  Check(easy, "", BodyKind::kNone);
   // What is not the body does not take it away.
   SetBody(easy, BodyKind::kBytes);
   EXPECT_OK(easy.SetOption<CURLOPT_READFUNCTION>(nullptr, nullptr));
   EXPECT_OK(easy.SetOption<CURLOPT_MIMEPOST>(nullptr));
+  EXPECT_OK(easy.SetSource(nullptr));
   Check(easy, "", BodyKind::kBytes);
 }
 
@@ -382,7 +422,8 @@ TEST_F(RequestTableTest, RedirectsKeepMethodAndBodyTogether) {
     }
   }
   for (const Redirect& redirect : redirects) {
-    for (const BodyKind body : {BodyKind::kBytes, BodyKind::kReader}) {
+    for (const BodyKind body :
+         {BodyKind::kBytes, BodyKind::kReader, BodyKind::kSource}) {
       SCOPED_TRACE(
           absl::StrCat(redirect.code, " ", redirect.method, " ", Name(body)));
       Easy easy = Easy::Create().value();
@@ -453,14 +494,17 @@ TEST_F(RequestTest, DoesNotChangeInItsOwnTransfer) {
   Easy easy = Easy::Create().value();
   std::vector<absl::Status> refused;
   ASSERT_OK(easy.SetSink([&](absl::string_view) {
-    refused = {easy.SetMethod("PUT"), easy.SetBody("x"),
+    refused = {easy.SetMethod("PUT"),
+               easy.SetBody("x"),
                easy.SetOption<CURLOPT_MIMEPOST>(nullptr),
+               easy.SetForm({}),
+               easy.SetSource(nullptr),
                easy.SetOption<CURLOPT_READFUNCTION>(nullptr, nullptr)};
     return absl::OkStatus();
   }));
   ASSERT_OK(easy.SetUrl(server_->url("/")));
   ASSERT_OK(easy.Perform());
-  EXPECT_EQ(refused.size(), 4u);
+  EXPECT_EQ(refused.size(), 6u);
   for (const absl::Status& status : refused) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kFailedPrecondition));
   }
@@ -472,7 +516,8 @@ TEST_F(RequestTableTest, AFormThatIsRefusedLeavesTheOneBefore) {
   Easy other = Easy::Create().value();
   curl_mime* const taken = NewForm(other);
   ASSERT_OK(other.SetOption<CURLOPT_MIMEPOST>(taken));
-  for (const BodyKind body : {BodyKind::kForm, BodyKind::kBytes}) {
+  for (const BodyKind body :
+       {BodyKind::kForm, BodyKind::kOwnForm, BodyKind::kBytes}) {
     SetBody(easy, body);
     EXPECT_FALSE(easy.SetOption<CURLOPT_MIMEPOST>(taken).ok());
     Check(easy, "", body);
@@ -481,7 +526,8 @@ TEST_F(RequestTableTest, AFormThatIsRefusedLeavesTheOneBefore) {
 
 // A redirect that ended an upload has nothing to do with the next transfer.
 TEST_F(RequestTableTest, IsTheSameAfterARedirect) {
-  for (const BodyKind body : {BodyKind::kBytes, BodyKind::kReader}) {
+  for (const BodyKind body :
+       {BodyKind::kBytes, BodyKind::kReader, BodyKind::kSource}) {
     for (const bool known : {true, false}) {
       sizeof_text_known_ = known;
       Easy easy = Easy::Create().value();

@@ -32,7 +32,9 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/easy/form.h"
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/cancel_token.h"
 #include "curlshare/share/internal/saved_tls_sessions.h"
@@ -491,6 +493,8 @@ void Options(Attempt& run, const Servers& servers) {
     const std::vector<std::string> resolve = {
         absl::StrCat("a.curlshare.test:", servers.http->port(), ":127.0.0.1")};
     const std::string body(1000, 'b');
+    const std::vector<FormPart> form = {
+        {"a", body}, FormPart::Content("b", "a file's name", body)};
     const Easy::Sink sink = [](absl::string_view) { return absl::OkStatus(); };
     const Easy::Progress progress = [](const TransferProgress&) {
       return absl::OkStatus();
@@ -504,6 +508,10 @@ void Options(Attempt& run, const Servers& servers) {
     (void)run.Step("SetHeaders", [&] { return easy->SetHeaders(headers); });
     (void)run.Step("SetSecretHeaders",
                    [&] { return easy->SetSecretHeaders(headers); });
+    (void)run.Step("SetSource", [&] {
+      return easy->SetSource([body](absl::Span<char>) { return size_t{0}; });
+    });
+    (void)run.Step("SetForm", [&] { return easy->SetForm(form); });
     (void)run.Step("SetBody", [&] { return easy->SetBody(body); });
     (void)run.Step("SetMaxBodySize",
                    [&] { return easy->SetMaxBodySize(1 << 20); });

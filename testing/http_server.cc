@@ -391,8 +391,8 @@ class HttpServer::Impl {
       }
       absl::StrAppend(&text, "\n", request.body);
       for (const auto& [name, part] : request.files) {
-        absl::StrAppend(&text, "part ", name, "; ", part.filename, "; ",
-                        part.content_type, "; ", part.content.size(), "\n");
+        absl::StrAppend(&text, name, "|", part.filename, "|", part.content_type,
+                        "|", part.content, "\n");
       }
       response.set_content(text, "text/plain");
     });

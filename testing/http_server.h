@@ -16,7 +16,7 @@
 //   /bytes?n=N                N bytes
 //   /echo                     the request: method, target, headers, body; of
 //                             a multipart body (RFC 7578) a line for each part,
-//                             by name: "part NAME; FILENAME; TYPE; SIZE"
+//                             by name: "NAME|FILENAME|TYPE|CONTENT"
 //   /gzip?n=N                 N bytes, compressed for who accepts gzip
 //   /status?code=N            that status; n=N for a body of N bytes,
 //                             retry_after=TEXT for a Retry-After header

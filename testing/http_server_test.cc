@@ -295,8 +295,8 @@ TEST(HttpServer, TellsThePartsOfAMultipartBody) {
   auto response = easy.Fetch(server->url("/echo"));
   ASSERT_OK(response.status());
   EXPECT_THAT(response->body,
-              AllOf(HasSubstr("POST /echo\n"), HasSubstr("\npart a; ; ; 5\n"),
-                    HasSubstr("part b; f.bin; application/octet-stream; 3\n")));
+              AllOf(HasSubstr("POST /echo\n"), HasSubstr("\na|||12345\n"),
+                    HasSubstr("b|f.bin|application/octet-stream|123\n")));
   server->Handle("/parts", [](const HttpRequest& request) {
     EXPECT_EQ(request.parts.size(), 2u);
     HttpAnswer answer;

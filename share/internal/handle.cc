@@ -419,6 +419,7 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
       curl_,
       HolderMulti()->get(),
       /*cancelled=*/[this] { return cancelled(); },
+      /*resumed=*/[this] { return TakeResumed(); },
       /*before_poll=*/
       [&] { paused = gate_ != nullptr && gate_->PauseGate(); },
       /*after_poll=*/

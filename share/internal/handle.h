@@ -99,6 +99,9 @@ class Handle : public HandleMembership {
   // Frees the CURL*, where Release() is to. The caller is the holder, for the
   // last time; the multi handle goes after it.
   virtual void FreeCurl() {}
+  // Whether a paused transfer is to go on: true once for each time that it was
+  // asked for. Who does that calls WakeTransfer(), too.
+  virtual bool TakeResumed() { return false; }
   // A better Status than the code alone gives.
   virtual absl::Status MakeStatus(CURLcode code);
   // EasyStatus, or HttpErrorStatus where the code says so.

@@ -330,6 +330,14 @@ bool HandleHolder::Cancel() {
   return WakeCancelled(share.get(), in_transfer);
 }
 
+bool HandleHolder::WakeTransfer() {
+  if (IsParents()) return false;
+  absl::MutexLock lock(&mu_);
+  if (holder_ == nullptr || mode_ != Mode::kTransfer) return false;
+  WakePoll();
+  return true;
+}
+
 bool HandleHolder::WakeCancelled(ShareCore* share, bool in_transfer) {
   if (in_transfer) AfterCancel();
   if (share == nullptr) return in_transfer;

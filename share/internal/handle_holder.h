@@ -185,6 +185,10 @@ class HandleHolder : public ConnectionKeeper,
   Lends HolderLends() const ABSL_NO_THREAD_SAFETY_ANALYSIS { return lends_; }
   void SetLends(Lends lends) ABSL_LOCKS_EXCLUDED(mu_);
 
+  // Ends the poll of the transfer under way, or else its next; false where
+  // there is no transfer. For any thread.
+  bool WakeTransfer() ABSL_LOCKS_EXCLUDED(mu_);
+
   static absl::Status LockHeldError();
   static absl::Status ParentsError();
   static absl::Status AfterCloseError();

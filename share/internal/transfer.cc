@@ -16,6 +16,15 @@ constexpr int kPollMilliseconds = 1000;
 bool RunSteps(const TransferSpec& spec, TransferResult& result) {
   bool begun = false;
   while (!spec.cancelled()) {
+    if (spec.resumed()) {
+      const CURLcode resumed = curl_easy_pause(spec.curl, CURLPAUSE_CONT);
+      // Without a connection yet there is nothing to resume. Else a callback
+      // has been given what was kept for it.
+      if (resumed != CURLE_OK && resumed != CURLE_BAD_FUNCTION_ARGUMENT) {
+        result.code = resumed;
+        return false;
+      }
+    }
     int running = 0;
     CURLMcode code = curl_multi_perform(spec.multi, &running);
     if (code != CURLM_OK) {

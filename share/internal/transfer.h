@@ -16,6 +16,8 @@ struct TransferSpec {
   // Asked before each step. Who makes it true wakes the poll, too
   // (curl_multi_wakeup).
   absl::FunctionRef<bool()> cancelled;
+  // The same, for having a paused transfer go on.
+  absl::FunctionRef<bool()> resumed;
   // Around each wait for the network.
   absl::FunctionRef<void()> before_poll;
   absl::FunctionRef<void()> after_poll;

@@ -38,7 +38,8 @@ class TransferTest : public ::testing::Test {
     polls_ = 0;
     return RunTransfer({curl_.get(), multi_->get(),
                         [this] { return cancelled_.load(); },
-                        [this] { ++polls_; }, [] {}, [this] { ++begun_; },
+                        /*resumed=*/[] { return false; }, [this] { ++polls_; },
+                        [] {}, [this] { ++begun_; },
                         /*quick_exit=*/false});
   }
 
