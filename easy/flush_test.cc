@@ -3,19 +3,26 @@
 #include <curl/curl.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <fstream>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/share/attachment.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
@@ -38,8 +45,18 @@ using ::curlshare::testing::ScriptName;
 using ::curlshare::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::UnorderedElementsAre;
 
 constexpr char kName[] = "flush.curlshare.test";
+
+// Answers, once it is let go, with a new cookie, and one that has changed and
+// one that is gone.
+constexpr char kStalledLogin[] =
+    "/stall?header=Set-Cookie:new%3D1%3BPath%3D/"
+    "&header=Set-Cookie:changed%3D2%3BPath%3D/"
+    "&header=Set-Cookie:gone%3D%3BPath%3D/%3BMax-Age%3D0";
 
 // All of it holds for gated shares as well.
 class FlushTest : public ::testing::TestWithParam<Concurrency> {
@@ -60,6 +77,18 @@ class FlushTest : public ::testing::TestWithParam<Concurrency> {
     EXPECT_OK(easy.Attach(share));
     EXPECT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
     return easy;
+  }
+  Easy NewEasyThatTrusts(Share& share, const HttpServer& server) const {
+    Easy easy = NewEasy(share);
+    EXPECT_OK(easy.SetCaCertificates(server.ca_pem()));
+    return easy;
+  }
+  // That a new handle sends.
+  std::vector<std::string> Cookies(Share& share) const {
+    const std::string body =
+        NewEasy(share).Fetch(url("/cookie/show")).value().body;
+    if (body.empty()) return {};
+    return absl::StrSplit(body, "; ");
   }
   std::string url(absl::string_view target) const {
     return server_->url(target, kName);
@@ -189,18 +218,216 @@ TEST_P(FlushTest, OfTlsSessionsKeepsConnections) {
   EXPECT_EQ(connections(), 1);
 }
 
-TEST_P(FlushTest, NeverLosesWhatWasToStay) {
-  const auto share = NewShare(LockDataSet(LockData::kSslSession) |
-                              LockData::kCookie | LockData::kConnect);
+// What only a new CURLSH forgets is forgotten alone all the same.
+TEST_P(FlushTest, OfTlsSessionsKeepsCookiesAndHsts) {
+  HttpServerOptions options;
+  options.tls = true;
+  const auto server = HttpServer::Start(options).value();
+  const auto share =
+      NewShare(LockDataSet{LockData::kSslSession, LockData::kCookie,
+                           LockData::kHsts, LockData::kConnect});
   Easy easy = NewEasy(*share);
-  ASSERT_OK(easy.Fetch(url("/cookie/set?name=a&value=b")).status());
-  EXPECT_THAT(share->Flush(LockData::kSslSession),
-              StatusIs(absl::StatusCode::kUnimplemented,
-                       AllOf(HasSubstr("ssl_session"), HasSubstr("cookie"))));
-  EXPECT_EQ(easy.Fetch(url("/cookie/show"))->body, "a=b");
-  EXPECT_OK(
-      share->Flush(LockDataSet(LockData::kSslSession) | LockData::kCookie));
-  EXPECT_EQ(easy.Fetch(url("/cookie/show"))->body, "");
+  ASSERT_OK(easy.SetCaCertificates(server->ca_pem()));
+  const auto fetch = [&](absl::string_view target) {
+    EXPECT_OK(share->Flush(LockData::kConnect));
+    return easy.Fetch(server->url(target, kName)).value();
+  };
+  (void)fetch("/cookie/set?name=a&value=b");
+  (void)fetch("/hsts?max_age=1000");
+  ASSERT_EQ(server->counts().tls_resumed, 1);
+  ASSERT_EQ(server->counts().tls_full, 1);
+  EXPECT_OK(share->Flush(LockData::kSslSession));
+  EXPECT_EQ(fetch("/cookie/show").body, "a=b");
+  EXPECT_EQ(server->counts().tls_full, 2);
+  EXPECT_EQ(server->counts().tls_resumed, 1);
+  // An http: URL to where a TLS server listens.
+  const std::string plain =
+      absl::StrCat("http", server->url("/cookie/show", kName).substr(5));
+  EXPECT_OK(NewEasyThatTrusts(*share, *server).Fetch(plain).status());
+  EXPECT_OK(share->Flush({LockData::kHsts, LockData::kConnect}));
+  EXPECT_FALSE(NewEasyThatTrusts(*share, *server).Fetch(plain).ok())
+      << "the entry is still known";
+  EXPECT_EQ(fetch("/cookie/show").body, "a=b");
+}
+
+TEST_P(FlushTest, OfHstsKeepsTlsSessionsWhereLibcurlCanExportThem) {
+  HttpServerOptions options;
+  options.tls = true;
+  const auto server = HttpServer::Start(options).value();
+  const auto share =
+      NewShare({LockData::kSslSession, LockData::kHsts, LockData::kConnect});
+  const bool can = share->ExportTlsSessions().ok();
+  Easy easy = NewEasyThatTrusts(*share, *server);
+  ASSERT_OK(easy.Fetch(server->url("/")).status());
+  EXPECT_OK(share->Flush(LockDataSet{LockData::kHsts, LockData::kConnect}));
+  ASSERT_OK(easy.Fetch(server->url("/")).status());
+  EXPECT_EQ(server->counts().tls_resumed, can ? 1 : 0);
+  EXPECT_EQ(server->counts().tls_full, can ? 1 : 2);
+}
+
+// A transfer under way, which others cannot see the end of yet: a login, a
+// logout.
+TEST_P(FlushTest, WhatATransferUnderWayLearnsComesWithItsEnd) {
+  for (const int flushes : {1, 2}) {
+    const auto share = NewShare({LockData::kCookie, LockData::kPsl});
+    Easy other = NewEasy(*share);
+    for (const char* name : {"changed", "gone", "stays"}) {
+      ASSERT_OK(
+          other.Fetch(url(absl::StrCat("/cookie/set?value=1&name=", name)))
+              .status());
+    }
+    std::thread transfer(
+        [&] { EXPECT_OK(NewEasy(*share).Fetch(url(kStalledLogin)).status()); });
+    ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+    for (int i = 0; i < flushes; ++i) EXPECT_OK(share->Flush(LockData::kPsl));
+    EXPECT_THAT(Cookies(*share),
+                UnorderedElementsAre("changed=1", "gone=1", "stays=1"));
+    // The newest knows more by now; that stays, too.
+    ASSERT_OK(other.Fetch(url("/cookie/set?name=later&value=1&max_age=100"))
+                  .status());
+    server_->ReleaseStalled();
+    transfer.join();
+    EXPECT_THAT(Cookies(*share), UnorderedElementsAre("changed=2", "new=1",
+                                                      "stays=1", "later=1"));
+    ASSERT_OK(other.Fetch(url("/cookie/expire?name=stays")).status());
+    EXPECT_OK(share->Flush(LockData::kPsl));
+    EXPECT_THAT(Cookies(*share),
+                UnorderedElementsAre("changed=2", "new=1", "later=1"));
+  }
+}
+
+// The same of a CURL* of one's own; and of one whose Attachment goes within.
+TEST_P(FlushTest, WhatARawTransferUnderWayLearnsComesWithItsEnd) {
+  for (const bool goes : {false, true}) {
+    const auto share = NewShare({LockData::kCookie, LockData::kPsl});
+    ASSERT_OK(
+        NewEasy(*share).Fetch(url("/cookie/set?name=gone&value=1")).status());
+    const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
+        curl_easy_init(), &curl_easy_cleanup);
+    std::optional<Attachment> attachment = share->Attach(curl.get()).value();
+    std::function<void()> in_callback = [&] {
+      if (goes) attachment.reset();
+    };
+    const curl_write_callback write = [](char*, size_t size, size_t n,
+                                         void* userptr) {
+      (*static_cast<std::function<void()>*>(userptr))();
+      return size * n;
+    };
+    {
+      auto use = attachment->BeginUse();
+      ASSERT_OK(use.status());
+      curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
+      curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, write);
+      curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &in_callback);
+      curl_easy_setopt(curl.get(), CURLOPT_URL, url(kStalledLogin).c_str());
+    }
+    std::thread transfer([&] { EXPECT_OK(attachment->Perform()); });
+    ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+    EXPECT_OK(share->Flush(LockData::kPsl));
+    EXPECT_THAT(Cookies(*share), UnorderedElementsAre("gone=1"));
+    server_->ReleaseStalled();
+    transfer.join();
+    EXPECT_THAT(Cookies(*share), UnorderedElementsAre("changed=2", "new=1"));
+  }
+}
+
+// A transfer in an older generation has learned it by then.
+TEST_P(FlushTest, WhatWasForgottenDoesNotComeWithATransfersEnd) {
+  const auto share = NewShare({LockData::kCookie, LockData::kPsl});
+  Easy other = NewEasy(*share);
+  ASSERT_OK(other.Fetch(url("/cookie/set?name=changed&value=1")).status());
+  Easy easy = NewEasy(*share);
+  ASSERT_OK(easy.SetUrl(url(kStalledLogin)));
+  ASSERT_OK(easy.SetSink(
+      [&](absl::string_view) { return share->Flush(LockData::kCookie); }));
+  std::thread transfer([&] { EXPECT_OK(easy.Perform()); });
+  ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+  EXPECT_OK(share->Flush(LockData::kPsl));
+  EXPECT_THAT(Cookies(*share), UnorderedElementsAre("changed=1"));
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_THAT(Cookies(*share), IsEmpty());
+}
+
+TEST_P(FlushTest, HstsThatATransferUnderWayLearnsComesWithItsEnd) {
+  HttpServerOptions options;
+  options.tls = true;
+  const auto server = HttpServer::Start(options).value();
+  const auto share = NewShare({LockData::kHsts, LockData::kPsl});
+  const std::string plain =
+      absl::StrCat("http", server->url("/", kName).substr(5));
+  std::thread transfer([&] {
+    EXPECT_OK(NewEasyThatTrusts(*share, *server)
+                  .Fetch(server->url(
+                      "/stall?header=Strict-Transport-Security:max-age%3D1000",
+                      kName))
+                  .status());
+  });
+  ASSERT_TRUE(server->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+  EXPECT_OK(share->Flush(LockData::kPsl));
+  EXPECT_FALSE(NewEasyThatTrusts(*share, *server).Fetch(plain).ok());
+  server->ReleaseStalled();
+  transfer.join();
+  EXPECT_OK(NewEasyThatTrusts(*share, *server).Fetch(plain).status());
+}
+
+TEST_P(FlushTest, EnableAndDisableKeepWhatTheyCan) {
+  const auto share = NewShare(LockData::kCookie);
+  Easy easy = NewEasy(*share);
+  ASSERT_OK(
+      easy.Fetch(url("/cookie/set?name=a&value=1&max_age=1000")).status());
+  ASSERT_OK(easy.Fetch(url("/cookie/set?name=session&value=1")).status());
+  const auto both = UnorderedElementsAre("a=1", "session=1");
+  EXPECT_OK(share->Enable(LockDataSet{LockData::kHsts, LockData::kDns}));
+  EXPECT_THAT(Cookies(*share), both);
+  EXPECT_OK(share->Disable(LockData::kHsts));
+  EXPECT_THAT(Cookies(*share), both);
+  std::thread transfer(
+      [&] { EXPECT_OK(NewEasy(*share).Fetch(url(kStalledLogin)).status()); });
+  ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+  EXPECT_OK(share->Disable(LockData::kCookie));
+  EXPECT_OK(share->Enable(LockData::kCookie));
+  server_->ReleaseStalled();
+  transfer.join();
+  EXPECT_THAT(Cookies(*share), IsEmpty()) << "of the cookies before";
+}
+
+// Of a handle that has not transferred since, and of one in transfer.
+TEST_P(FlushTest, ACookieJarHasWhatTheNewestKnows) {
+  for (const bool in_transfer : {false, true}) {
+    const auto share = NewShare({LockData::kCookie, LockData::kPsl});
+    const std::string file = absl::StrCat(::testing::TempDir(), "/jar");
+    Easy easy = Easy::Create().value();
+    ASSERT_OK(easy.SetOption<CURLOPT_COOKIEJAR>(file));
+    ASSERT_OK(easy.Attach(*share));
+    ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
+    ASSERT_OK(easy.Fetch(url("/cookie/set?name=gone&value=1")).status());
+    std::thread transfer;
+    if (in_transfer) {
+      transfer = std::thread(
+          [&] { EXPECT_OK(easy.Fetch(url(kStalledLogin)).status()); });
+      ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));
+    }
+    EXPECT_OK(share->Flush(LockData::kPsl));
+    ASSERT_OK(
+        NewEasy(*share).Fetch(url("/cookie/set?name=later&value=1")).status());
+    if (in_transfer) {
+      EXPECT_THAT(share->Close(absl::InfinitePast()),
+                  StatusIs(absl::StatusCode::kDeadlineExceeded));
+      server_->ReleaseStalled();
+      transfer.join();
+    }
+    EXPECT_OK(share->Close());
+    std::stringstream jar;
+    jar << std::ifstream(file).rdbuf();
+    EXPECT_THAT(jar.str(), HasSubstr("\tlater\t1"));
+    if (in_transfer) {
+      EXPECT_THAT(jar.str(),
+                  AllOf(HasSubstr("\tnew\t1"), Not(HasSubstr("\tgone\t"))));
+    } else {
+      EXPECT_THAT(jar.str(), HasSubstr("\tgone\t1"));
+    }
+  }
 }
 
 TEST_P(FlushTest, PassesOverWhatIsNotShared) {

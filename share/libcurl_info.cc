@@ -8,6 +8,7 @@
 #include "absl/base/no_destructor.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
@@ -39,6 +40,10 @@ absl::Status Init() {
   libcurl->info.version_num = data->version_num;
   if (data->ssl_version != nullptr) {
     libcurl->info.ssl_version = data->ssl_version;
+  }
+  for (const char* const* protocol = data->protocols; *protocol != nullptr;
+       ++protocol) {
+    if (absl::string_view(*protocol) == "file") libcurl->info.has_file = true;
   }
   if (data->version_num < LibcurlVersion(7, 88, 0)) {
     libcurl->status = absl::UnimplementedError(

@@ -30,6 +30,7 @@ struct LibcurlInfo {
   std::string version;       // "8.14.1"
   uint32_t version_num = 0;  // 0x080e01: see LibcurlVersion()
   std::string ssl_version;   // "OpenSSL/3.0.17"; empty without TLS
+  bool has_file = false;     // whether it knows file:
 };
 
 // Initialises libcurl (CURL_GLOBAL_DEFAULT) at the first call; later calls

@@ -26,7 +26,7 @@
 //                | open                    | closing             | closed
 //   -------------+-------------------------+---------------------+-----------
 //   Attach       | attaches                | FailedPrecondition  | FailedPr.
-//   Enable,      | changes, forgets        | FailedPrecondition  | FailedPr.
+//   Enable,      | changes                 | FailedPrecondition  | FailedPr.
 //    Disable,    |                         |                     |
 //    Flush,      |                         |                     |
 //    Export...,  | reads                   | FailedPrecondition  | FailedPr.
@@ -289,14 +289,11 @@ class Share {
 
   // Adds to, or removes from, what is shared: all of `kinds` or, on an error,
   // none. Allowed while handles are attached: each moves over at the start of
-  // its next transfer. libcurl cannot change a share in use, so that a change
-  // means a fresh CURLSH: what was cached and learnt so far, cookies included,
-  // is forgotten, for a handle's CURLOPT_COOKIEJAR as well: its file will hold
-  // the cookies since. Connections stay, unless they are what is disabled. A
-  // call that changes nothing forgets nothing.
+  // its next transfer. What the share knows of the kinds that it goes on with is
+  // kept as Flush keeps it. A call that changes nothing does nothing. Waits for
+  // the gate, if there ever was one, but for no transfer.
   //
-  // Errors as for Create; kFailedPrecondition where the share is closing or
-  // closed, or in a callback under a share's lock.
+  // Errors as for Create, and as for Flush.
   absl::Status Enable(LockDataSet kinds);
   absl::Status Disable(LockDataSet kinds);
 
@@ -319,16 +316,34 @@ class Share {
   // under way go on. What is not shared is passed over.
   //
   // libcurl can empty DNS answers, cookies and connections; of the other kinds
-  // the share makes a new CURLSH, to which handles move at their next transfer.
-  // That forgets DNS answers, TLS sessions and the list besides, which are
-  // learned again. Waits for the gate, if there is one, but for no transfer.
+  // (and of DNS answers where it was built without FILE) the share makes a new
+  // CURLSH, to which handles move at their next transfer. Then it keeps, as
+  // Enable and Disable do, which make one too:
+  //  - cookies, those that end with the session included. Not one without a
+  //    domain, which libcurl does not list (only "Set-Cookie:" lines in
+  //    CURLOPT_COOKIELIST make one), and, on libcurl 7.88, one with a tab in
+  //    its name;
+  //  - HSTS;
+  //  - connections;
+  //  - TLS sessions, where ExportTlsSessions can export them.
+  // What a transfer under way learns then (a login, a logout) is known to the
+  // others when it ends; but an HSTS entry that its server takes back stays
+  // until it expires, and its TLS sessions are not kept. Other TLS sessions, DNS
+  // answers (those of a raw handle's CURLOPT_RESOLVE included) and the list are
+  // caches: they are forgotten besides, and learned again.
   //
-  // kUnimplemented where cookies or HSTS would be lost that were not to be:
-  //   to forget TLS sessions, the list or HSTS in a share that has them;
-  //   nothing is forgotten then;
+  // Waits for the gate, if there ever was one, but for no transfer.
+  //
   // kFailedPrecondition where the share is closing or closed, in a callback
-  //   under a share's lock, or inside the gate of another share;
-  // kResourceExhausted when out of memory: some kinds may be forgotten.
+  //   under a share's lock, or, if it ever had a gate, inside that of another
+  //   share;
+  // kUnimplemented where libcurl does not take back a cookie that it has listed,
+  //   which none is known to do; the share is as it was;
+  // kResourceExhausted when out of memory: DNS answers may be forgotten, and
+  //   else the share is as it was.
+  //
+  // Source: https://curl.se/libcurl/c/CURLINFO_COOKIELIST.html,
+  //         https://curl.se/libcurl/c/CURLOPT_HSTSWRITEFUNCTION.html
   absl::Status Flush(LockDataSet kinds);
 
   // What the share knows, for a later process that does the same work: strings

@@ -26,6 +26,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/mutex.h"
@@ -437,6 +438,14 @@ class HttpServer::Impl {
     });
     On("/stall", [this](const Request& request, Response& response) {
       const std::string after = request.get_param_value("after");
+      const size_t headers = request.get_param_value_count("header");
+      for (size_t i = 0; i < headers; ++i) {
+        const std::string text = request.get_param_value("header", i);
+        const std::pair<absl::string_view, absl::string_view> header =
+            absl::StrSplit(text, absl::MaxSplits(':', 1));
+        response.set_header(std::string(header.first),
+                            std::string(header.second));
+      }
       if (after.empty()) {
         Stall();
         response.set_content("ok", "text/plain");

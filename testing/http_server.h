@@ -22,7 +22,9 @@
 //                             retry_after=TEXT for a Retry-After header
 //   /redirect?to=TARGET       302; code=N for another
 //   /delay?ms=N               "ok", after that time
-//   /stall                    nothing until ReleaseStalled(), then "ok"
+//   /stall                    nothing until ReleaseStalled(), then "ok"; any
+//                             stall with header=NAME:VALUE, as often as wanted,
+//                             for headers of the answer
 //   /stall?after=headers      the head of the answer, then as above
 //   /stall?after=bytes        a part of the body too, then as above
 //   /stall?after=body         the whole answer; then the connection is not read

@@ -23,6 +23,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
@@ -215,6 +216,8 @@ class Interpreter::World {
   void End();
   void Step(const Op& op);
   void Compare();
+  // After what keeps the cookies of a share, or does not.
+  void CompareCookies(int slot);
   std::string Difference();
   std::string Url(Request request, bool easy) const;
 
@@ -1001,12 +1004,26 @@ void Interpreter::World::Step(const Op& op) {
   for (const ShareModel::Finished& finished : expected.finished) {
     await(finished.thread, false, finished.allowed);
   }
+  if (op.kind == OpKind::kEnable || op.kind == OpKind::kDisable ||
+      op.kind == OpKind::kFlush) {
+    CompareCookies(op.share);
+  }
   if (model_->stalled() == 0 && stalls_ > 0) {
     // The requests that were cancelled.
     server_->ReleaseStalled();
     stalls_ = 0;
   }
   Compare();
+}
+
+void Interpreter::World::CompareCookies(int slot) {
+  const std::optional<bool> expected = model_->has_cookie(slot);
+  if (!expected.has_value()) return;
+  const absl::StatusOr<std::string> cookies = GetShare(slot)->ExportCookies();
+  Check(cookies.status());
+  Check(absl::StrContains(*cookies, "\ta\tb\n") == *expected,
+        absl::StrCat("the model has ", *expected ? "a" : "no",
+                     " cookie in share ", slot, ": ", *cookies));
 }
 
 void Interpreter::World::Compare() {

@@ -83,7 +83,7 @@ ShareModel::Prediction ShareModel::Apply(const Op& op) {
   ShareModel next = *this;
   Prediction prediction = next.Do(op);
   if (prediction.what != What::kSkip) {
-    next.Settle(prediction.finished);
+    if (!next.Settle(prediction.finished)) return Skip();
     *this = std::move(next);
   }
   return prediction;
@@ -201,7 +201,7 @@ ShareModel::Prediction ShareModel::Close(const Op& op) {
   FinishIfEmpty(id);
   if (shares_[id].state == State::kClosed) return Returns(kOk);
   Prediction prediction;
-  Settle(prediction.finished);
+  if (!Settle(prediction.finished)) return Skip();
   prediction.what = What::kReturns;
   if (shares_[id].state == State::kClosed) {
     prediction.allowed = {kOk};
@@ -225,7 +225,10 @@ ShareModel::Prediction ShareModel::ChangeKinds(const Op& op) {
   const LockDataSet wanted =
       op.kind == OpKind::kEnable ? share.kinds | kinds : share.kinds - kinds;
   if (wanted == share.kinds) return Returns(kOk);
+  if (auto answer = EnterToChange(op.thread, id)) return *answer;
   share.kinds = wanted;
+  // All of it is kept, but for what is not shared any more.
+  if (!wanted.Contains(LockData::kCookie)) share.has_cookie = false;
   ++share.generation;
   share.gated = NeedsGate(wanted, share.concurrency);
   share.ever_gated = share.ever_gated || share.gated;
@@ -255,31 +258,30 @@ ShareModel::Prediction ShareModel::Flush(const Op& op) {
   if (id < 0) return Skip();
   ModelShare& share = shares_[id];
   if (share.state != State::kOpen) return Returns(kRefused);
-  const auto both = [](LockDataSet a, LockDataSet b) { return a - (a - b); };
-  const LockDataSet kinds = both(KindsOfVariant(op.variant), share.kinds);
-  const LockDataSet identity = LockDataSet(LockData::kCookie) | LockData::kHsts;
-  const bool anew = kinds.Contains(LockData::kSslSession) ||
-                    kinds.Contains(LockData::kHsts) ||
-                    kinds.Contains(LockData::kPsl);
-  if (anew && !(both(identity, share.kinds) - kinds).empty()) {
-    return Returns(absl::StatusCode::kUnimplemented);
+  const LockDataSet kinds = KindsOfVariant(op.variant) & share.kinds;
+  if (kinds.empty()) return Returns(kOk);
+  if (auto answer = EnterToChange(op.thread, id)) return *answer;
+  if (kinds.Contains(LockData::kCookie)) share.has_cookie = false;
+  const LockDataSet anew = kinds & LockDataSet{LockData::kSslSession,
+                                               LockData::kHsts, LockData::kPsl};
+  if (!anew.empty()) ++share.generation;
+  return Returns(kOk);
+}
+
+std::optional<ShareModel::Prediction> ShareModel::EnterToChange(int thread,
+                                                                int share) {
+  if (!shares_[share].ever_gated) return std::nullopt;
+  switch (EnterGate(thread, share)) {
+    case Entry::kBlocks:
+      return Skip();
+    case Entry::kRefused:
+      return Returns(kRefused);
+    case Entry::kEntered:
+    case Entry::kNested:
+      break;
   }
-  // Handles of an older generation may keep connections inside the gate.
-  const bool in_gate =
-      (kinds.Contains(LockData::kConnect) && share.ever_gated) ||
-      ((kinds.Contains(LockData::kDns) || kinds.Contains(LockData::kCookie)) &&
-       share.gated);
-  Entry entry = Entry::kNested;
-  if (in_gate) {
-    entry = EnterGate(op.thread, id);
-    if (entry == Entry::kBlocks) return Skip();
-    if (entry != Entry::kRefused) {
-      LeaveGate(op.thread, id);
-      FinishIfEmpty(id);
-    }
-  }
-  if (anew) ++share.generation;
-  return Returns(entry == Entry::kRefused ? kRefused : kOk);
+  LeaveGate(thread, share);
+  return std::nullopt;
 }
 
 void ShareModel::FinishIfEmpty(int id) {
@@ -658,8 +660,14 @@ ShareModel::Prediction ShareModel::Transfer(const Op& op) {
     frames_[op.thread].push_back({Frame::kCallback, id, gate});
     return {What::kParks, {}, {}};
   }
+  const Request request = RequestOf(op.variant);
+  if (const int share = handles_[id].share;
+      share >= 0 && shares_[share].kinds.Contains(LockData::kCookie) &&
+      (request == Request::kCookie || request == Request::kProbeUnderLock)) {
+    shares_[share].has_cookie = true;
+  }
   Leave(op.thread, id, gate);
-  return Returns(OutcomeOf(RequestOf(op.variant), easy));
+  return Returns(OutcomeOf(request, easy));
 }
 
 ShareModel::Prediction ShareModel::BeginUse(const Op& op) {
@@ -684,6 +692,9 @@ ShareModel::Prediction ShareModel::EndFrame(const Op& op) {
   if (!InFrame(op.thread)) return Skip();
   const Frame frame = frames_[op.thread].back();
   frames_[op.thread].pop_back();
+  if (frame.type == Frame::kCallback && !CanCatchUp(op.thread, frame.handle)) {
+    return Skip();
+  }
   const ModelHandle& handle = handles_[frame.handle];
   Codes allowed = {kOk};
   if (frame.type == Frame::kCallback) {
@@ -719,7 +730,19 @@ ShareModel::Prediction ShareModel::ReleaseStalled() {
   return any ? Returns(kOk) : Skip();
 }
 
-void ShareModel::Settle(std::vector<Finished>& finished) {
+bool ShareModel::CanCatchUp(int thread, int id) const {
+  const ModelHandle& handle = handles_[id];
+  if (handle.share < 0) return true;
+  const ModelShare& share = shares_[handle.share];
+  if (share.state != State::kOpen || share.generation == handle.generation ||
+      !share.ever_gated) {
+    return true;
+  }
+  const int owner = GateOwner(handle.share);
+  return owner < 0 || owner == thread;
+}
+
+bool ShareModel::Settle(std::vector<Finished>& finished) {
   for (bool again = true; again;) {
     again = false;
     for (int thread = 0; thread < kProgramThreads; ++thread) {
@@ -731,6 +754,7 @@ void ShareModel::Settle(std::vector<Finished>& finished) {
         const int owner = GateOwner(frame.gate);
         if (owner >= 0 && owner != thread) continue;
       }
+      if (!CanCatchUp(thread, frame.handle)) return false;
       Codes allowed;
       if (frame.let_go) allowed.push_back(kOk);
       if (cancelled) allowed.push_back(absl::StatusCode::kCancelled);
@@ -740,6 +764,7 @@ void ShareModel::Settle(std::vector<Finished>& finished) {
       again = true;
     }
   }
+  return true;
 }
 
 // ---- What can be seen
@@ -749,6 +774,14 @@ bool ShareModel::closed(int slot) const {
 }
 bool ShareModel::gated(int slot) const {
   return !closed(slot) && shares_[slot_share_[slot]].gated;
+}
+std::optional<bool> ShareModel::has_cookie(int slot) const {
+  const int id = slot_share_[slot];
+  if (id < 0 || shares_[id].state != State::kOpen || GateOwner(id) >= 0 ||
+      !shares_[id].kinds.Contains(LockData::kCookie)) {
+    return std::nullopt;
+  }
+  return shares_[id].has_cookie;
 }
 LockDataSet ShareModel::kinds(int slot) const {
   return closed(slot) ? LockDataSet() : shares_[slot_share_[slot]].kinds;

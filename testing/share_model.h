@@ -96,6 +96,9 @@ class ShareModel {
   bool closed(int slot) const;
   bool gated(int slot) const;
   LockDataSet kinds(int slot) const;
+  // Whether it has a cookie that a transfer was given (Request::kCookie), where
+  // that can be asked for now without waiting; nullopt where not.
+  std::optional<bool> has_cookie(int slot) const;
   // The slot of the share that the handle is in; kNone without one, kGone where
   // that Share object has been destroyed.
   static constexpr int kNone = -1;
@@ -129,6 +132,7 @@ class ShareModel {
     bool abandoned = false;  // strict, and the Share has gone
     bool gated = false;
     bool ever_gated = false;
+    bool has_cookie = false;
     int generation = 0;
   };
   struct ModelHandle {
@@ -170,8 +174,15 @@ class ShareModel {
   Prediction Cancel(const Op& op);
   Prediction ReleaseStalled();
 
-  // Lets stalled transfers end that can.
-  void Settle(std::vector<Finished>& finished);
+  // Lets stalled transfers end that can. False where one would end, and then
+  // wait for the gate, no longer its handle's holder: skip.
+  bool Settle(std::vector<Finished>& finished);
+  // Whether a transfer in an older generation that ends now, and has learned
+  // what the newest is to know, can be seen to without waiting.
+  bool CanCatchUp(int thread, int handle) const;
+  // As a change of the share: inside the gate, if there ever was one. The
+  // answer, where it does not come to that.
+  std::optional<Prediction> EnterToChange(int thread, int share);
 
   size_t Attached(int share) const;
   bool MovesAtTransfer(const ModelHandle& handle) const;

@@ -590,9 +590,12 @@ void Soak::Closer(uint32_t seed, absl::Time until) {
           absl::Milliseconds(random() % 2 * 20));
     }
     if (random() % 2 == 0) {
-      const LockDataSet all = LockDataSet::All();
-      Expect(Pick(random)->Flush(
-                 random() % 2 == 0 ? all : LockDataSet(LockData::kConnect)),
+      constexpr LockDataSet kWhich[] = {
+          LockDataSet::All(), LockData::kConnect,
+          // What takes a new CURLSH, and what is emptied in place.
+          LockDataSet{LockData::kSslSession, LockData::kPsl},
+          LockDataSet{LockData::kCookie, LockData::kDns}};
+      Expect(Pick(random)->Flush(kWhich[random() % std::size(kWhich)]),
              {Code::kFailedPrecondition}, "Flush");
     }
     if (random() % 4 == 0) SaveAndRestore(*Pick(random));

@@ -95,7 +95,7 @@ void EventLoop::Run() {
     while (CURLMsg* message = curl_multi_info_read(multi_.get(), &number)) {
       End(message->easy_handle, message->data.result);
     }
-    // Nothing else that could fail here depends on the handles.
+    // It has no other reason, but for errors in this class.
     if (code != CURLM_OK) EndAll(CURLE_OUT_OF_MEMORY, false);
     if (some_cancelled_.exchange(false)) {
       EndAll(CURLE_ABORTED_BY_CALLBACK, true);
@@ -140,7 +140,6 @@ void EventLoop::Try(Request request) {
   ++request.tries;
   auto running = std::make_unique<Running>();
   running->request = std::move(request);
-  running->curl.reset(curl_easy_init());
   absl::Status status = Begin(*running);
   if (status.ok()) {
     CURL* const curl = running->curl.get();

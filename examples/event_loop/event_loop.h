@@ -27,6 +27,7 @@
 #include <string>
 #include <thread>  // NOLINT(build/c++11)
 #include <unordered_map>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -37,13 +38,6 @@
 #include "curlshare/share/share.h"
 
 namespace event_loop {
-
-struct CurlDeleter {
-  void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
-};
-struct MultiDeleter {
-  void operator()(CURLM* multi) const { curl_multi_cleanup(multi); }
-};
 
 struct EventLoopOptions {
   size_t parallel = 100;  // transfers at once; what else there is waits
@@ -74,8 +68,8 @@ class EventLoop {
   void Get(std::string url, Done done) ABSL_LOCKS_EXCLUDED(mu_);
 
   // Closes the share, which ends the transfers under way, those of other loops
-  // too. Each Get of this loop has been answered when this returns. An error
-  // is that of Share::CloseNow.
+  // too. Each Get of this loop has been answered when this returns; a Done that
+  // blocks is waited for, `deadline` or not. An error is Share::CloseNow's.
   absl::Status Shutdown(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
@@ -91,7 +85,8 @@ class EventLoop {
   struct Running {
     Request request;
     std::string body;
-    std::unique_ptr<CURL, CurlDeleter> curl;
+    std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl{
+        curl_easy_init(), &curl_easy_cleanup};
     curlshare::Attachment attachment;
     std::optional<curlshare::Attachment::Transfer> transfer;
   };
@@ -110,7 +105,8 @@ class EventLoop {
 
   curlshare::Share& share_;
   const EventLoopOptions options_;
-  const std::unique_ptr<CURLM, MultiDeleter> multi_{curl_multi_init()};
+  const std::unique_ptr<CURLM, decltype(&curl_multi_cleanup)> multi_{
+      curl_multi_init(), &curl_multi_cleanup};
   std::atomic<bool> some_cancelled_{false};
 
   // Held for the push and the swap alone: neither libcurl nor a callback is

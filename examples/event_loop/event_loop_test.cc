@@ -1,8 +1,8 @@
 #include "event_loop.h"
 
+#include <cstddef>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -184,6 +184,22 @@ TEST(EventLoopTest, ShutdownAnswersAllAtOnce) {
   EXPECT_THAT(answers.Wait(0), SizeIs(7));
   EXPECT_TRUE(share->closed());
   EXPECT_EQ(server->counts().requests, 3);
+}
+
+// Nothing but the Share tells the loop.
+TEST(EventLoopTest, ACloseOfTheShareEndsItsTransfers) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare();
+  Answers answers;
+  const auto loop = EventLoop::Start(*share).value();
+  loop->Get(server->url("/stall"), answers.Done());
+  ASSERT_TRUE(server->WaitForStalled(1, Soon()));
+  EXPECT_OK(share->CloseNow(Soon()));
+  EXPECT_THAT(answers.Wait(1), Each(StatusIs(kCancelled)));
+  Answers refused;
+  loop->Get(server->url("/"), refused.Done());
+  EXPECT_THAT(refused.Wait(1),
+              Each(StatusIs(absl::StatusCode::kFailedPrecondition)));
 }
 
 TEST(EventLoopTest, ItsDestructionAnswersAllAtOnce) {

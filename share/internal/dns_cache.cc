@@ -16,6 +16,7 @@
 #include "curlshare/share/internal/error.h"
 #include "curlshare/share/internal/multi_handle.h"
 #include "curlshare/share/internal/visiting_handle.h"
+#include "curlshare/share/libcurl_info.h"
 
 namespace curlshare::internal {
 namespace {
@@ -87,6 +88,8 @@ bool ForgetAllNames(CURLSH* share) {
          curl_easy_setopt(curl, CURLOPT_DNS_CACHE_TIMEOUT, 0L) == CURLE_OK &&
          handle.TakeOneStep();
 }
+
+bool CanForgetAllNames() { return RunningLibcurl().has_file; }
 
 bool ForgottenNames::Note(const std::string& name) {
   return NoThrow("ForgottenNames",

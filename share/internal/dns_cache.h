@@ -33,8 +33,10 @@ absl::StatusOr<HostPort> HostPortOf(const char* url);
 // anything: also that it does not exist. False when out of memory. Both are
 // safe for concurrent use, as far as a transfer on a handle in `share` is.
 bool ForgetName(CURLSH* share, const std::string& host, int port);
-// All answers but those of CURLOPT_RESOLVE.
+// All answers but those of CURLOPT_RESOLVE. Does nothing where libcurl was
+// built without FILE.
 bool ForgetAllNames(CURLSH* share);
+bool CanForgetAllNames();
 
 // How often names that keep failing are forgotten, and so looked up anew: at
 // most once a second each. Safe for concurrent use.

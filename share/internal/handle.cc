@@ -626,6 +626,7 @@ void Handle::ReleaseNow() {
     outside_gate = gated_ && !share_->InGate();
   }
   if (OwnsCurl()) {
+    if (attached) MoveForCookies();
     // First, since the address may be used anew at once.
     LeaveAttached(this);
     FreeCurl();  // curl_easy_cleanup detaches it, and lets go of connections.

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
 #include "absl/base/optimization.h"
@@ -19,6 +20,7 @@
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
 #include "curlshare/share/kind_locks.h"
+#include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
 HandleHolder::~HandleHolder() = default;
@@ -179,7 +181,8 @@ void HandleHolder::Leave() {
       --depth_;
       return;
     }
-    idle = !release_requested_ && gate_ == nullptr && !ShareIsClosing();
+    idle = !release_requested_ && gate_ == nullptr && !ShareIsClosing() &&
+           !HasToCatchUp();
     if (idle) BecomeIdle();
   }
   if (ABSL_PREDICT_FALSE(!idle)) return LeaveSlowly(/*release=*/false);
@@ -197,6 +200,16 @@ void HandleHolder::LeaveSlowly(bool release) {
   // Whatever is released below may hold the last reference on this.
   RefPtr<HandleHolder> self(release ? this : nullptr);
   RefPtr<ShareCore> gate;
+  RefPtr<ShareCore> changed;
+  std::shared_ptr<const ShareHandle> from;
+  {
+    absl::MutexLock lock(&mu_);
+    if (HasToCatchUp()) changed = share_;
+  }
+  if (changed != nullptr) {
+    changed->BeginVisit();
+    from = generation();
+  }
   while (true) {
     if (!release) {
       absl::MutexLock lock(&mu_);
@@ -233,6 +246,12 @@ void HandleHolder::LeaveSlowly(bool release) {
       if (share->closes() != closes) OnShareClosing(*share, /*cancel=*/false);
       break;
     }
+  }
+  // As nobody's holder, since it may have to wait for the gate.
+  if (changed != nullptr) {
+    changed->CatchUpAfterTransfer(from);
+    from.reset();
+    changed->EndVisit();
   }
   if (gate != nullptr) gate->LeaveGate();
   ReleaseDeferred();

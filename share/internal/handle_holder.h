@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "absl/base/attributes.h"
 #include "absl/base/optimization.h"
@@ -19,6 +20,7 @@
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
+#include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
 
@@ -148,6 +150,8 @@ class HandleHolder : public ConnectionKeeper,
 
   // What a transfer does first where the share has changed, or is closing.
   virtual absl::Status PrepareTransfer() ABSL_LOCKS_EXCLUDED(mu_) = 0;
+  // The CURLSH that it is attached to; null where there is none.
+  virtual const std::shared_ptr<const ShareHandle>& generation() const = 0;
   // Takes the CURL* out of its share, which is not null.
   virtual absl::Status DetachNow() ABSL_LOCKS_EXCLUDED(mu_) = 0;
   // The owner has gone: frees what is owned. The caller is the holder for the
@@ -267,6 +271,13 @@ class HandleHolder : public ConnectionKeeper,
   void BecomeIdle() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   bool ShareIsClosing() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return share_ != nullptr && ShareCore::IsClosing(share_->epoch());
+  }
+
+  // Whether a transfer ends in an older generation than its share's newest,
+  // which is to know what that has learned.
+  bool HasToCatchUp() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return mode_ == Mode::kTransfer && share_ != nullptr &&
+           share_->epoch() != epoch_;
   }
 
   // Of a handle that has not transferred, in a forked child.

@@ -51,11 +51,14 @@ absl::Status HandleMembership::PrepareTransfer() {
 }
 
 absl::Status HandleMembership::MoveToNewest(ShareCore& share) {
-  Generation newest = share.Newest();
+  // Whatever its owner has done with the cookies since its last transfer, say.
+  Generation newest;
+  absl::Status status = share.CatchUp(generation_, &newest);
   // A close came in between: it will find this handle in transfer.
   if (newest.handle == nullptr) return absl::OkStatus();
   // The newest has just become gated: the next transfer moves there.
   if (newest.handle->gated() && gate_ == nullptr) return absl::OkStatus();
+  if (!status.ok()) return status;
   const CURLcode code = SetShare(newest.handle.get());
   // It has a connection of CURLOPT_CONNECT_ONLY, see LeaveSlowly: a transfer
   // after this one may move it.
@@ -70,7 +73,7 @@ absl::Status HandleMembership::MoveToNewest(ShareCore& share) {
     absl::MutexLock lock(&mu_);
     gated_ = generation_->gated();
   }
-  absl::Status status = PrepareForKinds();
+  status = PrepareForKinds();
   if (!status.ok()) return status;
   // Only now: otherwise the next transfer comes here again.
   absl::MutexLock lock(&mu_);
@@ -246,7 +249,29 @@ absl::Status HandleMembership::LeaveForGood() {
   return DetachNow();
 }
 
+// From there its CURLOPT_COOKIEJAR, if it has one, is written.
+void HandleMembership::MoveForCookies() {
+  if (!Shares(LockData::kCookie) || !HolderIsStale() ||
+      KindLocks::ThisThreadHoldsAny()) {
+    return;
+  }
+  ShareCore& share = *HolderShare();
+  Generation newest;
+  const absl::Status status = share.CatchUp(generation_, &newest);
+  if (!status.ok() || newest.handle == nullptr ||
+      newest.handle == generation_ ||
+      !newest.handle->kinds().Contains(LockData::kCookie) ||
+      (newest.handle->gated() && !share.InGate())) {
+    return;
+  }
+  if (SetShare(newest.handle.get()) != CURLE_OK) return;
+  generation_ = std::move(newest.handle);
+  absl::MutexLock lock(&mu_);
+  gated_ = generation_->gated();
+}
+
 absl::Status HandleMembership::DetachNow() {
+  MoveForCookies();
   const CURLcode code = SetShare(nullptr);
   if (code == CURLE_BAD_FUNCTION_ARGUMENT) {
     return WithEasyCode(

@@ -53,8 +53,7 @@ class HandleMembership : public HandleHolder {
   absl::Status PrepareForKinds() ABSL_LOCKS_EXCLUDED(mu_);
   // Whether the CURLSH that the handle is attached to shares `kind`.
   bool Shares(LockData kind) const;
-  // That CURLSH; null where there is none.
-  const std::shared_ptr<const ShareHandle>& generation() const {
+  const std::shared_ptr<const ShareHandle>& generation() const final {
     return generation_;
   }
   // It leaves as its owner says: a raw handle leaves its connections to the
@@ -62,6 +61,9 @@ class HandleMembership : public HandleHolder {
   absl::Status LeaveForGood() ABSL_LOCKS_EXCLUDED(mu_);
   // The CURL* is in no share any more, or stays in it beyond what can be known.
   void LeaveShare() ABSL_LOCKS_EXCLUDED(mu_);
+
+  // Before it leaves: into the newest generation, where that has all cookies.
+  void MoveForCookies() ABSL_LOCKS_EXCLUDED(mu_);
 
   // What it asks of the classes that build on it.
 

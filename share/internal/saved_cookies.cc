@@ -9,11 +9,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -33,6 +36,10 @@ constexpr absl::string_view kHttpOnly = "#HttpOnly_";
 
 using CurlPtr = std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>;
 
+bool HasExpired(int64_t expires) {
+  return expires != 0 && expires < std::time(nullptr);
+}
+
 struct Cookie {
   bool http_only = false;
   absl::string_view domain;  // without the dot in front
@@ -43,7 +50,7 @@ struct Cookie {
   absl::string_view name;
   absl::string_view value;
 
-  bool Expired() const { return expires != 0 && expires < std::time(nullptr); }
+  bool Expired() const { return HasExpired(expires); }
   std::string Line() const {
     return absl::StrCat(http_only ? kHttpOnly : "", subdomains ? "." : "",
                         domain, "\t", subdomains ? "TRUE" : "FALSE", "\t", path,
@@ -66,6 +73,23 @@ absl::string_view PathThatCounts(absl::string_view path) {
   if (path.empty() || path.front() != '/') return "/";
   if (path.size() > 1) absl::ConsumeSuffix(&path, "/");
   return path;
+}
+
+// A line of libcurl's with its path as that counts.
+std::string WithPathThatCounts(absl::string_view line) {
+  std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
+  if (fields.size() == 7) fields[2] = PathThatCounts(fields[2]);
+  return absl::StrJoin(fields, "\t");
+}
+
+// What makes a cookie another one than those that are there, of a line of
+// seven fields. `*expires` is when it ends; 0: with the session.
+std::string Identity(absl::string_view line, int64_t* expires) {
+  absl::ConsumePrefix(&line, kHttpOnly);
+  const std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
+  if (!absl::SimpleAtoi(fields[4], expires)) *expires = 0;
+  return absl::StrCat(absl::AsciiStrToLower(fields[0]), "\t", fields[1], "\t",
+                      fields[2], "\t", fields[5]);
 }
 
 bool IsFlag(absl::string_view text) {
@@ -158,16 +182,20 @@ class Trial {
       }
     }
     if (cookie.Expired()) return absl::OkStatus();
-    // Before 8.21 libcurl does not say that it has no memory.
-    jar = Give("a.test\tFALSE\t/\tFALSE\t0\ta\tb");
-    if (!jar.ok()) return jar.status();
-    if (jar->empty()) {
-      return Error(absl::StatusCode::kResourceExhausted,
-                   "no memory for a cookie");
-    }
+    if (absl::Status status = CheckMemory(); !status.ok()) return status;
     return Error(absl::StatusCode::kInvalidArgument,
                  "is not what libcurl takes it for (a name with __Host- or "
                  "__Secure- in front has rules)");
+  }
+
+  // Before 8.21 libcurl does not say that it has no memory.
+  absl::Status CheckMemory() {
+    const absl::StatusOr<std::vector<std::string>> jar =
+        Give("a.test\tFALSE\t/\tFALSE\t0\ta\tb");
+    if (!jar.ok()) return jar.status();
+    if (!jar->empty()) return absl::OkStatus();
+    return Error(absl::StatusCode::kResourceExhausted,
+                 "no memory for a cookie");
   }
 
   // kInvalidArgument where others than the hosts of an owner would get it.
@@ -258,9 +286,7 @@ absl::StatusOr<std::string> FormatCookies(
   if (absl::Status status = trial.Begin(); !status.ok()) return status;
   std::string text = "# Netscape HTTP Cookie File\n";
   for (const std::string& line : cookies) {
-    std::vector<std::string> fields = absl::StrSplit(line, '\t');
-    if (fields.size() == 7) fields[2] = PathThatCounts(fields[2]);
-    const std::string mended = absl::StrJoin(fields, "\t");
+    const std::string mended = WithPathThatCounts(line);
     const char* wrong = nullptr;
     std::optional<Cookie> cookie = Read(mended, &wrong);
     if (!cookie.has_value()) continue;
@@ -298,6 +324,77 @@ bool ForgetCookies(CURLSH* share) {
   const VisitingHandle handle(share);
   return handle.get() != nullptr &&
          curl_easy_setopt(handle.get(), CURLOPT_COOKIELIST, "ALL") == CURLE_OK;
+}
+
+absl::StatusOr<std::vector<std::string>> CopyCookies(CURLSH* share) {
+  absl::StatusOr<std::vector<std::string>> jar = ReadCookies(share);
+  // A jar that cannot be listed for lack of memory looks empty. It would be
+  // taken for one that was emptied: so that is to be seen twice.
+  if (jar.ok() && jar->empty()) jar = ReadCookies(share);
+  if (!jar.ok()) return jar.status();
+  return NoThrow("CopyCookies", [&] {
+    std::vector<std::string> cookies;
+    for (const std::string& line : *jar) {
+      if (std::count(line.begin(), line.end(), '\t') != 6) continue;
+      std::string mended = WithPathThatCounts(line);
+      int64_t expires = 0;
+      (void)Identity(mended, &expires);
+      if (!HasExpired(expires)) cookies.push_back(std::move(mended));
+    }
+    return absl::StatusOr<std::vector<std::string>>(std::move(cookies));
+  });
+}
+
+std::vector<std::string> CookieChanges(const std::vector<std::string>& before,
+                                       const std::vector<std::string>& after) {
+  int64_t expires = 0;
+  std::unordered_map<std::string, absl::string_view> old;
+  for (const std::string& line : before) old[Identity(line, &expires)] = line;
+  std::vector<std::string> changes;
+  for (const std::string& line : after) {
+    const auto found = old.find(Identity(line, &expires));
+    if (found == old.end() || found->second != line) changes.push_back(line);
+    if (found != old.end()) old.erase(found);
+  }
+  // In the order in which they were, not in that of the map.
+  for (const std::string& line : before) {
+    const auto found = old.find(Identity(line, &expires));
+    if (found == old.end() || HasExpired(expires)) continue;
+    std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
+    fields[4] = "1";
+    changes.push_back(absl::StrJoin(fields, "\t"));
+  }
+  return changes;
+}
+
+absl::Status PutCookies(CURLSH* share, const std::vector<std::string>& lines) {
+  return NoThrow("PutCookies", [&]() -> absl::Status {
+    std::vector<std::string> missing = lines;
+    // Before 8.21 libcurl does not say that it has no memory for one.
+    for (int tries = 0; tries < 2 && !missing.empty(); ++tries) {
+      absl::Status status = AddCookies(share, missing);
+      if (!status.ok()) return status;
+      const absl::StatusOr<std::vector<std::string>> jar = CopyCookies(share);
+      if (!jar.ok()) return jar.status();
+      int64_t expires = 0;
+      std::unordered_set<std::string> there;
+      for (const std::string& line : *jar) {
+        there.insert(Identity(line, &expires));
+      }
+      const auto is_done = [&](const std::string& line) {
+        const std::string identity = Identity(line, &expires);
+        return HasExpired(expires) || there.count(identity) > 0;
+      };
+      missing.erase(std::remove_if(missing.begin(), missing.end(), is_done),
+                    missing.end());
+    }
+    if (missing.empty()) return absl::OkStatus();
+    Trial trial;
+    if (absl::Status status = trial.Begin(); !status.ok()) return status;
+    if (absl::Status status = trial.CheckMemory(); !status.ok()) return status;
+    return Error(absl::StatusCode::kUnimplemented, "libcurl does not take ",
+                 missing.size(), " of its own cookies back");
+  });
 }
 
 }  // namespace curlshare::internal

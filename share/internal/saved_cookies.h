@@ -43,6 +43,26 @@ absl::Status AddCookies(CURLSH* share, const std::vector<std::string>& cookies);
 // Empties the jar of `share`. False when out of memory. Throws nothing.
 bool ForgetCookies(CURLSH* share);
 
+// For a share that goes on with another CURLSH: its cookies as libcurl knows
+// them, whether ParseCookies would take them or not.
+//
+// The lines of those that have not expired. Not among them are a cookie without
+// a domain, which is not listed (libcurl makes one of a "Set-Cookie:" line in
+// CURLOPT_COOKIELIST), and one with a tab in its name, which libcurl 7.88 takes
+// from a server and not from a line.
+absl::StatusOr<std::vector<std::string>> CopyCookies(CURLSH* share);
+
+// The lines that make the jar `before` the jar `after`, if put in: of what was
+// added or has changed, and, as expired long ago, of what was taken out. What
+// has expired by itself is not among them.
+std::vector<std::string> CookieChanges(const std::vector<std::string>& before,
+                                       const std::vector<std::string>& after);
+
+// Puts such lines into the jar of `share` and looks whether they are there.
+// kResourceExhausted when out of memory, kUnimplemented where libcurl does not
+// take one; some may then be in it.
+absl::Status PutCookies(CURLSH* share, const std::vector<std::string>& lines);
+
 }  // namespace curlshare::internal
 
 #endif  // CURLSHARE_SHARE_INTERNAL_SAVED_COOKIES_H_

@@ -55,6 +55,42 @@ TEST_F(SavedCookiesTest, ThatHaveExpiredAreLeftOut) {
               IsOkAndHolds(ElementsAre("me.test\tFALSE\t/\tFALSE\t0\tb\t2")));
 }
 
+TEST_F(SavedCookiesTest, ChangesMakeOneJarTheOther) {
+  const std::vector<std::string> before = {
+      "me.test\tFALSE\t/\tFALSE\t0\tsame\t1",
+      "me.test\tFALSE\t/\tFALSE\t0\tchanged\t1",
+      "me.test\tFALSE\t/x\tFALSE\t0\tgone\t1",
+      "#HttpOnly_.me.test\tTRUE\t/\tTRUE\t" LATER "\tgone\t1",
+      "me.test\tFALSE\t/\tFALSE\t" EARLIER "\texpired\t1"};
+  const std::vector<std::string> after = {
+      "me.test\tFALSE\t/\tFALSE\t0\tsame\t1",
+      "#HttpOnly_ME.test\tFALSE\t/\tFALSE\t" LATER "\tchanged\t1",
+      "me.test\tFALSE\t/\tFALSE\t0\tgone\t1"};
+  EXPECT_THAT(
+      CookieChanges(before, after),
+      ElementsAre("#HttpOnly_ME.test\tFALSE\t/\tFALSE\t" LATER "\tchanged\t1",
+                  "me.test\tFALSE\t/\tFALSE\t0\tgone\t1",
+                  "me.test\tFALSE\t/x\tFALSE\t1\tgone\t1",
+                  "#HttpOnly_.me.test\tTRUE\t/\tTRUE\t1\tgone\t1"));
+  EXPECT_THAT(CookieChanges(after, after), IsEmpty());
+}
+
+TEST_F(SavedCookiesTest, APutSaysWhatLibcurlDoesNotTake) {
+  const std::unique_ptr<CURLSH, decltype(&curl_share_cleanup)> share(
+      curl_share_init(), &curl_share_cleanup);
+  ASSERT_EQ(
+      curl_share_setopt(share.get(), CURLSHOPT_SHARE, CURL_LOCK_DATA_COOKIE),
+      CURLSHE_OK);
+  const std::string good = "me.test\tFALSE\t/\tFALSE\t0\ta\t1";
+  EXPECT_OK(
+      PutCookies(share.get(), {good, "me.test\tFALSE\t/\tFALSE\t1\tb\t1"}));
+  EXPECT_THAT(CopyCookies(share.get()), IsOkAndHolds(ElementsAre(good)));
+  // The prefix wants a secure cookie.
+  EXPECT_THAT(
+      PutCookies(share.get(), {"me.test\tFALSE\t/\tFALSE\t0\t__Secure-c\t1"}),
+      StatusIs(absl::StatusCode::kUnimplemented));
+}
+
 struct Bad {
   const char* line;
   const char* why;

@@ -116,6 +116,7 @@ absl::Status ShareCore::Visit(LockData kind,
       status = EnterGate();
       if (!status.ok()) return status;
     }
+    CatchUpWithKept();
     status = VisitInGate(kind, use, in_gate, &try_again);
     if (in_gate) LeaveGate();
   }
@@ -139,6 +140,16 @@ absl::Status ShareCore::VisitInGate(
   absl::Status status = use(generation->get());
   // Before the last one out frees it, and with no mutex held.
   generation.reset();
+  EndVisit();
+  return status;
+}
+
+void ShareCore::BeginVisit() {
+  absl::MutexLock lock(&mu_);
+  ++visits_;
+}
+
+void ShareCore::EndVisit() {
   std::shared_ptr<const ShareHandle> last;
   {
     absl::MutexLock lock(&mu_);
@@ -146,7 +157,6 @@ absl::Status ShareCore::VisitInGate(
     last = TakeIfDone();
   }
   if (last != nullptr) Finish(std::move(last));
-  return status;
 }
 
 absl::StatusOr<Generation> ShareCore::Link(HandleHolder* handle) {
@@ -154,7 +164,7 @@ absl::StatusOr<Generation> ShareCore::Link(HandleHolder* handle) {
   if (absl::Status status = CheckOpen(); !status.ok()) return status;
   handle->InsertBefore(&unvisited_);
   ++attached_;
-  return Generation{current_, epoch()};
+  return Generation{current_, current_epoch_};
 }
 
 void ShareCore::Unlink(HandleHolder* handle) {
@@ -182,7 +192,7 @@ uint64_t ShareCore::closes() const {
 
 Generation ShareCore::Newest() const {
   absl::MutexLock lock(&mu_);
-  return Generation{current_, epoch()};
+  return Generation{current_, current_epoch_};
 }
 
 bool ShareCore::gated() const {
@@ -313,6 +323,13 @@ void ShareCore::Finish(std::shared_ptr<const ShareHandle> last) {
   ++GetThisThread().handles_held;
   pool_.Shut();
   last.reset();
+  bool kept = true;
+  while (kept) {
+    std::shared_ptr<const ShareHandle> old;  // outlives the lock
+    absl::MutexLock reconfigure(&reconfigure_mu_);
+    old = old_.TakeKept();
+    kept = old != nullptr;
+  }
   --GetThisThread().handles_held;
   absl::MutexLock lock(&mu_);
   state_ = State::kClosed;
@@ -421,98 +438,187 @@ absl::Status ShareCore::CheckMayChange() const {
 }
 
 absl::Status ShareCore::ChangeKinds(LockDataSet add, LockDataSet remove) {
-  if (absl::Status status = CheckMayChange(); !status.ok()) return status;
-  // Outlives all locks: freeing a CURLSH may run callbacks.
-  std::shared_ptr<const ShareHandle> old;
-  absl::MutexLock reconfigure(&reconfigure_mu_);
-  LockDataSet kinds;
-  {
-    absl::MutexLock lock(&mu_);
-    if (absl::Status status = CheckOpen(); !status.ok()) return status;
-    kinds = current_->kinds();
+  return Apply({add, remove, {}});
+}
+
+absl::Status ShareCore::Flush(LockDataSet kinds) {
+  return Apply({{}, {}, kinds});
+}
+
+absl::Status ShareCore::Apply(const Change& change) {
+  absl::Status status;
+  bool try_again = true;
+  while (try_again) {
+    status = CheckMayChange();
+    if (!status.ok()) return status;
+    {
+      // Before the wait for the gate.
+      absl::MutexLock lock(&mu_);
+      status = CheckOpen();
+      if (!status.ok() || change.IsNone(current_->kinds())) return status;
+    }
+    const bool in_gate = may_be_gated();
+    if (in_gate) {
+      status = EnterGate();
+      if (!status.ok()) return status;
+    }
+    CatchUpWithKept();
+    status = ApplyInGate(change, in_gate, &try_again);
+    // With no mutex held: it closes connections. Those that the handles of a
+    // gated generation keep are closed inside.
+    if (status.ok() && !try_again &&
+        change.flush.Contains(LockData::kConnect)) {
+      pool_.Flush();
+    }
+    if (in_gate) LeaveGate();
   }
-  const LockDataSet wanted = (kinds | add) - remove;
-  return wanted == kinds ? absl::OkStatus() : StartGeneration(wanted, old);
+  return status;
+}
+
+absl::Status ShareCore::ApplyInGate(const Change& change, bool in_gate,
+                                    bool* try_again) {
+  // Both outlive all locks: to free a CURLSH may run callbacks.
+  std::shared_ptr<const ShareHandle> newest;
+  std::shared_ptr<const ShareHandle> old;
+  absl::Status status;
+  {
+    absl::MutexLock reconfigure(&reconfigure_mu_);
+    *try_again = !in_gate && may_be_gated();
+    if (*try_again) return absl::OkStatus();
+    {
+      absl::MutexLock lock(&mu_);
+      status = CheckOpen();
+      if (!status.ok()) return status;
+      newest = current_;
+      ++visits_;
+    }
+    status = ApplyTo(newest, change, old);
+  }
+  newest.reset();
+  old.reset();
+  EndVisit();
+  return status;
+}
+
+absl::Status ShareCore::ApplyTo(
+    const std::shared_ptr<const ShareHandle>& newest, const Change& change,
+    std::shared_ptr<const ShareHandle>& old) {
+  const LockDataSet shared = newest->kinds();
+  const LockDataSet wanted = change.Wanted(shared);
+  const LockDataSet flush = change.flush & shared;
+  // What no call of libcurl's empties.
+  LockDataSet whole{LockData::kSslSession, LockData::kHsts, LockData::kPsl};
+  if (!CanForgetAllNames()) whole = whole | LockData::kDns;
+  if (wanted != shared || !(flush & whole).empty()) {
+    return StartGeneration(newest, wanted, flush, old);
+  }
+  return FlushInPlace(newest->get(), flush);
 }
 
 absl::Status ShareCore::StartGeneration(
-    LockDataSet kinds, std::shared_ptr<const ShareHandle>& old) {
+    const std::shared_ptr<const ShareHandle>& newest, LockDataSet kinds,
+    LockDataSet flush, std::shared_ptr<const ShareHandle>& old) {
   absl::StatusOr<std::shared_ptr<const ShareHandle>> fresh =
       ShareHandle::Create(kinds, NeedsGate(kinds, concurrency_), locks_);
   if (!fresh.ok()) return fresh.status();
   old = *std::move(fresh);
-  // Those of handles that have yet to move go as they come back.
-  if (kinds.Contains(LockData::kConnect)) {
-    pool_.Open();
-  } else {
-    pool_.Shut();
-  }
-  absl::MutexLock lock(&mu_);
-  if (absl::Status status = CheckOpen(); !status.ok()) return status;
-  std::swap(old, current_);
-  // Before the epoch, which sends the handles here.
-  if (current_->gated()) may_be_gated_.store(true, std::memory_order_release);
+  // Before the epoch, which sends the handles there.
+  if (old->gated()) may_be_gated_.store(true, std::memory_order_release);
+  // Before what is known is read: what a transfer learns after that is brought
+  // by its end, which sees this, and waits for its turn. So does one that
+  // begins.
   epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
-  return absl::OkStatus();
-}
-
-absl::Status ShareCore::Flush(LockDataSet kinds) {
-  if (absl::Status status = CheckMayChange(); !status.ok()) return status;
-  // What no call of libcurl's empties.
-  const LockDataSet whole =
-      LockDataSet(LockData::kSslSession) | LockData::kHsts | LockData::kPsl;
-  std::shared_ptr<const ShareHandle> old;  // as above
+  absl::Status status =
+      old_.Succeed(newest, *old, kinds - flush, flush, locks_.get());
+  if (status.ok() && kinds.Contains(LockData::kConnect)) pool_.Open();
   {
-    absl::MutexLock reconfigure(&reconfigure_mu_);
-    LockDataSet shared;
-    {
-      absl::MutexLock lock(&mu_);
-      if (absl::Status status = CheckOpen(); !status.ok()) return status;
-      shared = current_->kinds();
-    }
-    kinds = kinds - (LockDataSet::All() - shared);
-    if (const LockDataSet by_new = kinds - (LockDataSet::All() - whole);
-        !by_new.empty()) {
-      const LockDataSet lost =
-          (LockDataSet(LockData::kCookie) | LockData::kHsts) -
-          (LockDataSet::All() - shared) - kinds;
-      if (!lost.empty()) {
-        return Error(absl::StatusCode::kUnimplemented, "share #", id_,
-                     ": libcurl can forget ", by_new, " only together with ",
-                     lost, ": flush both, or share them in a Share each");
-      }
-      absl::Status status = StartGeneration(shared, old);
-      if (!status.ok()) return status;
-    }
+    absl::MutexLock lock(&mu_);
+    if (status.ok()) status = CheckOpen();
+    // Where nothing has come of it, handles take note of the new epoch alone.
+    current_epoch_ = epoch() & ~kClosingBit;
+    if (!status.ok()) return status;
+    std::swap(old, current_);
   }
-  if (kinds.Contains(LockData::kConnect) || kinds.Contains(LockData::kDns) ||
-      kinds.Contains(LockData::kCookie)) {
-    return FlushInPlace(kinds);
-  }
+  // Those of handles that have yet to move go as they come back.
+  if (!kinds.Contains(LockData::kConnect)) pool_.Shut();
   return absl::OkStatus();
 }
 
-absl::Status ShareCore::FlushInPlace(LockDataSet kinds) {
-  if (kinds.Contains(LockData::kConnect)) {
-    // Those that the handles of a gated generation keep are closed inside.
-    const bool in_gate = may_be_gated();
-    if (in_gate) {
-      if (absl::Status status = EnterGate(); !status.ok()) return status;
-    }
-    pool_.Flush();
-    if (in_gate) LeaveGate();
-  }
+absl::Status ShareCore::FlushInPlace(CURLSH* newest, LockDataSet kinds) {
   const auto forget = [&](LockData kind, bool (*forget_in)(CURLSH*)) {
-    if (!kinds.Contains(kind)) return absl::OkStatus();
-    return Visit(kind, [&](CURLSH* share) {
-      if (forget_in(share)) return absl::OkStatus();
-      return Error(absl::StatusCode::kResourceExhausted, "share #", id_,
-                   ": no memory to flush ", LockDataName(kind));
-    });
+    if (!kinds.Contains(kind) || forget_in(newest)) return absl::OkStatus();
+    return Error(absl::StatusCode::kResourceExhausted, "share #", id_,
+                 ": no memory to flush ", LockDataName(kind));
   };
   absl::Status status = forget(LockData::kDns, &ForgetAllNames);
+  if (!status.ok() || !kinds.Contains(LockData::kCookie)) return status;
+  // What transfers in older generations have learned up to now is not to come
+  // back.
+  status = old_.Forget(LockData::kCookie);
   if (status.ok()) status = forget(LockData::kCookie, &ForgetCookies);
   return status;
+}
+
+bool ShareCore::MayUse(const ShareHandle& a, const ShareHandle& b) const {
+  return InGate() || (!a.gated() && !b.gated());
+}
+
+absl::Status ShareCore::CatchUp(const std::shared_ptr<const ShareHandle>& from,
+                                Generation* newest) {
+  CatchUpWithKept();
+  absl::MutexLock reconfigure(&reconfigure_mu_);
+  *newest = Newest();
+  if (newest->handle == nullptr || !MayUse(*from, *newest->handle)) {
+    return absl::OkStatus();
+  }
+  return old_.CatchUp(*from, *newest->handle);
+}
+
+void ShareCore::CatchUpAfterTransfer(
+    const std::shared_ptr<const ShareHandle>& from) {
+  // Who leaves a share that is closing has seen to its CURLOPT_COOKIEJAR;
+  // nobody else will ask what the share knows.
+  if (IsClosing(epoch())) return;
+  const bool under_lock = KindLocks::ThisThreadHoldsAny();
+  const bool in_gate =
+      !under_lock && may_be_gated() && (EnterGate().ok() || TryEnterGate());
+  if (!under_lock) CatchUpWithKept();
+  Generation newest;
+  // Who has the mutex may wait for the lock.
+  if (!under_lock) {
+    reconfigure_mu_.Lock();
+  } else if (!reconfigure_mu_.TryLock()) {
+    return;
+  }
+  newest = Newest();
+  if (newest.handle != nullptr && !IsClosing(epoch()) &&
+      (under_lock || !MayUse(*from, *newest.handle) ||
+       !old_.CatchUp(*from, *newest.handle).ok())) {
+    old_.Keep(from);
+    some_kept_.store(true, std::memory_order_relaxed);
+  }
+  reconfigure_mu_.Unlock();
+  newest.handle.reset();
+  if (in_gate) LeaveGate();
+}
+
+void ShareCore::CatchUpWithKept() {
+  if (!some_kept_.load(std::memory_order_relaxed)) return;
+  BeginVisit();
+  {
+    std::shared_ptr<const ShareHandle> kept;  // outlives all locks
+    Generation newest;
+    absl::MutexLock reconfigure(&reconfigure_mu_);
+    newest = Newest();
+    kept = old_.TakeKept();
+    some_kept_.store(kept != nullptr, std::memory_order_relaxed);
+    if (kept != nullptr && newest.handle != nullptr && !IsClosing(epoch()) &&
+        (!MayUse(*kept, *newest.handle) ||
+         !old_.CatchUp(*kept, *newest.handle).ok())) {
+      old_.Keep(kept);
+    }
+  }
+  EndVisit();
 }
 
 LockDataSet ShareCore::kinds() const {

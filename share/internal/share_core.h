@@ -5,6 +5,10 @@
 //    core or it is on its way in or out; `attached_` counts them.
 //  - Once `closing` is in `epoch_`, the lists only shrink.
 //  - Nothing of libcurl and nothing of the user is called with `mu_` held.
+//  - What a transfer has learned in an older generation is in the newest one
+//    from the end of that transfer on (old_generations.h): the epoch changes
+//    before what is known is read, so that who ends later knows that it has to
+//    catch up.
 //  - `current_` is null exactly once the core has finished, or is about to:
 //    who takes it out frees it, outside `mu_`, then sets `finished_`.
 //
@@ -40,6 +44,7 @@
 #include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/gate.h"
 #include "curlshare/share/internal/list_node.h"
+#include "curlshare/share/internal/old_generations.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/lock_data.h"
@@ -54,7 +59,7 @@ namespace internal {
 
 class HandleHolder;
 
-// A CURLSH and the epoch that it belongs to.
+// A CURLSH and its epoch.
 struct Generation {
   std::shared_ptr<const ShareHandle> handle;
   uint64_t epoch = 0;
@@ -93,6 +98,23 @@ class ShareCore final : public RefCounted {
   uint64_t closes() const ABSL_LOCKS_EXCLUDED(mu_);
   // What to move to; `handle` is null where the share has finished.
   Generation Newest() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Brings what transfers in `from`, an older generation, have learned to the
+  // newest one, which is then `*newest`. Waits for a change of the kinds that
+  // is under way. Outside of the gate only where that has nothing to do with
+  // either; else nothing is brought, which is no error. kResourceExhausted: to
+  // be tried again.
+  absl::Status CatchUp(const std::shared_ptr<const ShareHandle>& from,
+                       Generation* newest)
+      ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
+  // The same after a transfer, by who is not its handle's holder any more. What
+  // cannot be done now is left to who comes next. Within BeginVisit and
+  // EndVisit.
+  void CatchUpAfterTransfer(const std::shared_ptr<const ShareHandle>& from)
+      ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
+  // A close waits for what comes in between. A generation that is held on to is
+  // let go of before the end.
+  void BeginVisit() ABSL_LOCKS_EXCLUDED(mu_);
+  void EndVisit() ABSL_LOCKS_EXCLUDED(mu_);
 
   // A handle that has transferred comes in, or one that is in transfers.
   void NoteTransfer() {
@@ -225,13 +247,39 @@ class ShareCore final : public RefCounted {
   absl::Status CheckOpen() const ABSL_SHARED_LOCKS_REQUIRED(mu_);
   // Whether the kinds may be changed, or flushed, by this thread.
   absl::Status CheckMayChange() const;
-  // Of connections, DNS answers and cookies.
-  absl::Status FlushInPlace(LockDataSet kinds) ABSL_LOCKS_EXCLUDED(mu_);
-  // An empty CURLSH with these kinds, which handles move to.
-  // `old` is the one before, for the caller to free outside all locks.
-  absl::Status StartGeneration(LockDataSet kinds,
+  struct Change {
+    LockDataSet add;
+    LockDataSet remove;
+    LockDataSet flush;
+
+    LockDataSet Wanted(LockDataSet shared) const {
+      return (shared | add) - remove;
+    }
+    bool IsNone(LockDataSet shared) const {
+      return Wanted(shared) == shared && (flush & shared).empty();
+    }
+  };
+  absl::Status Apply(const Change& change)
+      ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
+  // `*try_again`: it has become gated since the caller looked.
+  absl::Status ApplyInGate(const Change& change, bool in_gate, bool* try_again)
+      ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
+  absl::Status ApplyTo(const std::shared_ptr<const ShareHandle>& newest,
+                       const Change& change,
+                       std::shared_ptr<const ShareHandle>& old)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reconfigure_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  // Of DNS answers and cookies.
+  absl::Status FlushInPlace(CURLSH* newest, LockDataSet kinds)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(reconfigure_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  // A CURLSH with `kinds`, which handles move to, and which knows what `newest`
+  // does, but for `flush`. `old` is one for the caller to free outside all
+  // locks.
+  absl::Status StartGeneration(const std::shared_ptr<const ShareHandle>& newest,
+                               LockDataSet kinds, LockDataSet flush,
                                std::shared_ptr<const ShareHandle>& old)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(reconfigure_mu_) ABSL_LOCKS_EXCLUDED(mu_);
+  // Whether this thread may call libcurl for both, a moment long.
+  bool MayUse(const ShareHandle& a, const ShareHandle& b) const;
   void BeginClosing(bool cancel) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Has the handles in transfer cancelled if a close asked for that, and
   // detaches every idle one; those of a gated generation only inside the gate.
@@ -241,6 +289,8 @@ class ShareCore final : public RefCounted {
   // once inside the gate, or leaves that to whoever is inside at `deadline`.
   void VisitThroughGate(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
   bool MustNotWaitForGate() const;
+  // Where a transfer has ended that could not be caught up with.
+  void CatchUpWithKept() ABSL_LOCKS_EXCLUDED(mu_, reconfigure_mu_);
   bool HasUnvisited() const ABSL_LOCKS_EXCLUDED(mu_);
   // The newest CURLSH, where nothing needs it any more: for Finish, once `mu_`
   // is free; else null.
@@ -275,9 +325,13 @@ class ShareCore final : public RefCounted {
   alignas(ABSL_CACHELINE_SIZE) std::atomic<uint64_t> epoch_{0};
   std::atomic<ForkCount> transferred_in_{kNoProcess};
 
-  // Serialises ChangeKinds, which must create a CURLSH without `mu_`.
+  // Serialises what makes a generation, and what brings one's cookies to
+  // another. libcurl is called with it held, for handles of the share's own,
+  // which have no callbacks; so it must not be waited for under a kind lock.
   alignas(ABSL_CACHELINE_SIZE) absl::Mutex reconfigure_mu_
       ABSL_ACQUIRED_BEFORE(mu_);
+  OldGenerations old_ ABSL_GUARDED_BY(reconfigure_mu_);
+  std::atomic<bool> some_kept_{false};  // whether `old_` has to catch up
   mutable absl::Mutex mu_;
   State state_ ABSL_GUARDED_BY(mu_) = State::kOpen;
   // The Share has gone in strict mode: finish when the last handle leaves.
@@ -293,6 +347,9 @@ class ShareCore final : public RefCounted {
   ListNode cannot_leave_ ABSL_GUARDED_BY(mu_);
   uint64_t closes_ ABSL_GUARDED_BY(mu_) = 0;
   std::shared_ptr<const ShareHandle> current_ ABSL_GUARDED_BY(mu_);
+  // The epoch of `current_`. Less than `epoch_` while it gets a successor: a
+  // transfer that begins or ends meanwhile waits for that.
+  uint64_t current_epoch_ ABSL_GUARDED_BY(mu_) = 0;
   ListNode kept_node_;  // by who abandons it in a child
 };
 
