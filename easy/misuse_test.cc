@@ -9,10 +9,12 @@
 #include <memory>
 #include <sstream>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/attachment.h"
+#include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
 #include "curlshare/testing/status_matchers.h"
@@ -122,6 +124,51 @@ TEST_F(MisuseTest, ACloseWithinAUseNeedsADeadline) {
                 StatusIs(kPrecondition, HasSubstr("Pass a deadline")));
   }
   EXPECT_OK(share_->Close());
+}
+
+// Noticed where it takes a share's lock, on a thread that is in nothing else of
+// this library's.
+TEST_F(MisuseTest, ACallOutsideItsScopesIsCounted) {
+  ShareOptions options;
+  options.lock_data = LockData::kCookie;
+  const auto share = Share::Create(options).value();
+  const CurlPtr curl(curl_easy_init());
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  const auto read_cookies = [&curl] {
+    curl_slist* cookies = nullptr;
+    EXPECT_EQ(curl_easy_getinfo(curl.get(), CURLINFO_COOKIELIST, &cookies),
+              CURLE_OK);
+    curl_slist_free_all(cookies);
+  };
+  {
+    auto use = attachment->BeginUse();
+    ASSERT_OK(use.status());
+    read_cookies();
+    auto transfer = attachment->BeginTransfer();
+    EXPECT_THAT(transfer.status(), StatusIs(kPrecondition));
+  }
+  EXPECT_OK(share->ImportCookies("h.test\tFALSE\t/\tFALSE\t0\ta\tb\n"));
+  EXPECT_OK(share->ExportCookies().status());
+  EXPECT_OK(share->Flush(LockData::kCookie));
+  EXPECT_OK(share->Enable(LockData::kDns));
+  {
+    Easy easy = Easy::Create().value();
+    ASSERT_OK(easy.Attach(*share));
+    EXPECT_OK(easy.SetOption<CURLOPT_COOKIELIST>("ALL"));
+  }
+  EXPECT_EQ(share->stats().outside_scopes, 0u);
+  read_cookies();
+  EXPECT_EQ(share->stats().outside_scopes, 1u);
+  if (!share->gated()) {
+    TransferOptions any_thread;
+    any_thread.any_thread = true;
+    auto transfer = attachment->BeginTransfer(std::move(any_thread));
+    ASSERT_OK(transfer.status());
+    read_cookies();
+  }
+  EXPECT_OK(share->Close());
+  EXPECT_EQ(share->stats().outside_scopes, 1u);
 }
 
 // ---- The table itself

@@ -97,9 +97,9 @@ enum class RetrySafety {
 //                  too large, out of memory, a callback's Status, any Status
 //                  that carries no CURLcode
 //
-// An HTTP status speaks of the last request alone: where redirects were followed,
-// the first server may have acted on one before. It does not say when, nor how
-// often.
+// An HTTP status speaks of the last request alone: where redirects were
+// followed, the first server may have acted on one before. It does not say
+// when, nor how often.
 RetrySafety GetRetrySafety(const absl::Status& status);
 // The same for a request that is `idempotent` (GET, HEAD, PUT, DELETE, ... and
 // what the caller knows to be) or not.

@@ -45,7 +45,7 @@ KindLocks::Slot* KindLocks::Find(const curl_lock_data& kind) {
 // The usual path of both is kept to a few instructions: what is seldom needed
 // is in functions of its own.
 
-void KindLocks::Lock(CURL* /*handle*/, curl_lock_data kind,
+void KindLocks::Lock(CURL* handle, curl_lock_data kind,
                      curl_lock_access /*access*/, void* locks) noexcept {
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
@@ -57,7 +57,11 @@ void KindLocks::Lock(CURL* /*handle*/, curl_lock_data kind,
     }
     WaitFor(*slot);
   }
-  ++GetThisThread().kind_locks_held;
+  internal::ThisThread& thread = GetThisThread();
+  if (ABSL_PREDICT_FALSE(thread.handles_held == 0)) {
+    self->CountOutsideScope(handle);
+  }
+  ++thread.kind_locks_held;
   Add<uint64_t>(slot->taken, 1);
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
     self->observer_->OnLocked(kind);
@@ -115,6 +119,14 @@ void KindLocks::NotifyUnlocking(curl_lock_data kind) noexcept {
 
 void KindLocks::CountOutOfRange() noexcept {
   out_of_range_.fetch_add(1, std::memory_order_relaxed);
+}
+
+void KindLocks::CountOutsideScope(const CURL* handle) noexcept {
+  // Null: of curl_share_cleanup, or a Hold.
+  if (handle == nullptr || unwatched_.load(std::memory_order_relaxed) != 0) {
+    return;
+  }
+  outside_scopes_.fetch_add(1, std::memory_order_relaxed);
 }
 
 KindLockStats KindLocks::stats(curl_lock_data kind) const {

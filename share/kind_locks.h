@@ -124,6 +124,16 @@ class KindLocks {
     return out_of_range_.load(std::memory_order_relaxed);
   }
 
+  // Locks that libcurl took for a handle while the calling thread was in no
+  // Use, Transfer or other call of this library: 0 unless WatchScopes().
+  uint64_t outside_scopes() const {
+    return outside_scopes_.load(std::memory_order_relaxed);
+  }
+  void WatchScopes() { unwatched_.store(0, std::memory_order_relaxed); }
+  // Not while handles may be used on any thread.
+  void BeginAnyThread() { unwatched_.fetch_add(1, std::memory_order_relaxed); }
+  void EndAnyThread() { unwatched_.fetch_sub(1, std::memory_order_relaxed); }
+
   // True inside a user callback that libcurl runs while it holds a lock of
   // some share (CURLOPT_DEBUGFUNCTION, CURLOPT_CLOSESOCKETFUNCTION): whatever
   // takes a share's lock there could wait for itself.
@@ -157,11 +167,14 @@ class KindLocks {
       ABSL_EXCLUSIVE_LOCK_FUNCTION(slot.mu);
   ABSL_ATTRIBUTE_NOINLINE void NotifyUnlocking(curl_lock_data kind) noexcept;
   ABSL_ATTRIBUTE_NOINLINE void CountOutOfRange() noexcept;
+  ABSL_ATTRIBUTE_NOINLINE void CountOutsideScope(const CURL* handle) noexcept;
 
   const std::shared_ptr<LockObserver> observer_;
   std::array<Slot, kSlots> slots_;
   std::atomic<uint64_t> dropped_unlocks_{0};
   std::atomic<uint64_t> out_of_range_{0};
+  std::atomic<uint64_t> outside_scopes_{0};
+  std::atomic<int> unwatched_{1};
 };
 
 }  // namespace curlshare

@@ -69,11 +69,11 @@ std::string ShareStats::ToString() const {
                   " closed_failed=", c.closed_failed, " waited=", c.waited,
                   " total_wait=", absl::FormatDuration(c.total_wait),
                   " longest_wait=", absl::FormatDuration(c.longest_wait));
-  absl::StrAppend(&text, " dns_lookups=", dns_lookups, " dns_hits=", dns_hits,
-                  " handshakes=", handshakes,
-                  " dropped_unlocks=", dropped_unlocks,
-                  " unknown_kinds=", unknown_kinds,
-                  " wrong_threads=", wrong_threads);
+  absl::StrAppend(
+      &text, " dns_lookups=", dns_lookups, " dns_hits=", dns_hits,
+      " handshakes=", handshakes, " dropped_unlocks=", dropped_unlocks,
+      " unknown_kinds=", unknown_kinds, " wrong_threads=", wrong_threads,
+      " outside_scopes=", outside_scopes);
   const auto append = [&text](absl::string_view name,
                               const KindLockStats& lock) {
     absl::StrAppend(&text, " ", name, ".taken=", lock.taken, " ", name,
@@ -118,6 +118,7 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
   return NoThrow(
       "Share::Create", [&]() -> absl::StatusOr<std::unique_ptr<Share>> {
         auto locks = std::make_shared<KindLocks>(options.lock_observer);
+        locks->WatchScopes();
         absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
             ShareHandle::Create(
                 *options.lock_data,
@@ -292,6 +293,7 @@ ShareStats Share::stats() const {
   stats.dropped_unlocks = locks.dropped_unlocks();
   stats.unknown_kinds = locks.out_of_range();
   stats.wrong_threads = core_->wrong_threads();
+  stats.outside_scopes = locks.outside_scopes();
   return stats;
 }
 

@@ -182,6 +182,12 @@ struct ShareStats {
   // Uses and Transfers of an Attachment that ended on another thread than they
   // began: an error of yours, after which that thread may be refused.
   uint64_t wrong_threads = 0;
+  // Locks that libcurl took for a handle of this share while the thread was in
+  // no Use, Transfer or call of this library: most likely libcurl was called on
+  // an attached CURL* outside of them, which a close does not see. Not counted
+  // while a Transfer of TransferOptions::any_thread is under way. Also counted
+  // are calls on a CURL* that could not leave (attachment.h, rule 8).
+  uint64_t outside_scopes = 0;
 
   std::array<KindLockStats, 8> locks;  // by the value of the LockData
 
@@ -289,9 +295,9 @@ class Share {
 
   // Adds to, or removes from, what is shared: all of `kinds` or, on an error,
   // none. Allowed while handles are attached: each moves over at the start of
-  // its next transfer. What the share knows of the kinds that it goes on with is
-  // kept as Flush keeps it. A call that changes nothing does nothing. Waits for
-  // the gate, if there ever was one, but for no transfer.
+  // its next transfer. What the share knows of the kinds that it goes on with
+  // is kept as Flush keeps it. A call that changes nothing does nothing. Waits
+  // for the gate, if there ever was one, but for no transfer.
   //
   // Errors as for Create, and as for Flush.
   absl::Status Enable(LockDataSet kinds);
@@ -328,16 +334,17 @@ class Share {
   //  - TLS sessions, where ExportTlsSessions can export them.
   // What a transfer under way learns then (a login, a logout) is known to the
   // others when it ends; but an HSTS entry that its server takes back stays
-  // until it expires, and its TLS sessions are not kept. Other TLS sessions, DNS
-  // answers (those of a raw handle's CURLOPT_RESOLVE included) and the list are
-  // caches: they are forgotten besides, and learned again.
+  // until it expires, and its TLS sessions are not kept. Other TLS sessions,
+  // DNS answers (those of a raw handle's CURLOPT_RESOLVE included) and the list
+  // are caches: they are forgotten besides, and learned again.
   //
   // Waits for the gate, if there ever was one, but for no transfer.
   //
   // kFailedPrecondition where the share is closing or closed, in a callback
   //   under a share's lock, or, if it ever had a gate, inside that of another
   //   share;
-  // kUnimplemented where libcurl does not take back a cookie that it has listed,
+  // kUnimplemented where libcurl does not take back a cookie that it has
+  // listed,
   //   which none is known to do; the share is as it was;
   // kResourceExhausted when out of memory: DNS answers may be forgotten, and
   //   else the share is as it was.

@@ -460,7 +460,8 @@ TEST(ShareStatsTest, IsOneLineOfNamesAndValues) {
       "in_use=4 idle=5 closed_idle=6 closed_old=7 closed_over_cap=8 "
       "closed_failed=9 waited=10 total_wait=11ms longest_wait=12ms "
       "dns_lookups=13 dns_hits=14 handshakes=15 dropped_unlocks=16 "
-      "unknown_kinds=17 gate.taken=18 gate.contended=0 gate.total_wait=0 "
+      "unknown_kinds=17 wrong_threads=0 outside_scopes=0 gate.taken=18 "
+      "gate.contended=0 gate.total_wait=0 "
       "gate.longest_wait=0 share_lock.taken=0 share_lock.contended=19 "
       "share_lock.total_wait=0 share_lock.longest_wait=0 dns.taken=20 "
       "dns.contended=0 dns.total_wait=0 dns.longest_wait=0");

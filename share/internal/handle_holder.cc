@@ -258,6 +258,9 @@ void HandleHolder::LeaveSlowly(bool release) {
 }
 
 void HandleHolder::LeaveToAnyThread() {
+  if (ShareCore* const share = HolderShare(); share != nullptr) {
+    share->locks().BeginAnyThread();
+  }
   --GetThisThread().handles_held;
   absl::MutexLock lock(&mu_);
   holder_ = this;
@@ -269,6 +272,9 @@ void HandleHolder::LeaveFromAnyThread() {
     holder_ = ThisThreadToken();
   }
   ++GetThisThread().handles_held;
+  if (ShareCore* const share = HolderShare(); share != nullptr) {
+    share->locks().EndAnyThread();
+  }
   Leave();
 }
 

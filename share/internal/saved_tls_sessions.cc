@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
+#include "curlshare/share/internal/visiting_handle.h"
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 
@@ -84,23 +85,13 @@ CURLcode Append(CURL*, void* userptr, const char* /*session_key*/,
 // not locked.
 template <typename Use>
 absl::Status WithHandle(CURLSH* share, KindLocks* locks, Use use) {
-  const CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
-  if (curl == nullptr) {
+  const VisitingHandle handle(share);
+  if (handle.get() == nullptr) {
     return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
   }
-  const CURLcode code = curl_easy_setopt(curl.get(), CURLOPT_SHARE, share);
-  if (code != CURLE_OK) {
-    return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
-  }
-  absl::Status status;
-  {
-    std::optional<KindLocks::Hold> hold;
-    if (locks != nullptr) hold.emplace(locks, CURL_LOCK_DATA_SSL_SESSION);
-    status = use(curl.get());
-  }
-  // What has just come in can leave.
-  (void)curl_easy_setopt(curl.get(), CURLOPT_SHARE, nullptr);
-  return status;
+  std::optional<KindLocks::Hold> hold;
+  if (locks != nullptr) hold.emplace(locks, CURL_LOCK_DATA_SSL_SESSION);
+  return use(handle.get());
 }
 
 // A session of a line; false where that holds none.

@@ -2,9 +2,12 @@
 
 #include <curl/curl.h>
 
+#include "curlshare/share/internal/this_thread.h"
+
 namespace curlshare::internal {
 
 VisitingHandle::VisitingHandle(CURLSH* share) : curl_(curl_easy_init()) {
+  ++GetThisThread().handles_held;
   if (curl_ == nullptr) return;
   // Neither has a reason to fail: a new handle, and a CURLSH that exists.
   if (curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
@@ -16,6 +19,7 @@ VisitingHandle::VisitingHandle(CURLSH* share) : curl_(curl_easy_init()) {
 
 VisitingHandle::~VisitingHandle() {
   if (curl_ != nullptr) curl_easy_cleanup(curl_);
+  --GetThisThread().handles_held;
 }
 
 bool VisitingHandle::TakeOneStep() {
