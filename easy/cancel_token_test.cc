@@ -37,7 +37,9 @@ class CancelTokenTest : public ::testing::Test {
  protected:
   static Easy NewEasy(Share* share = nullptr) {
     Easy easy = Easy::Create().value();
-    if (share != nullptr) EXPECT_OK(easy.Attach(*share));
+    if (share != nullptr) {
+      EXPECT_OK(easy.Attach(*share));
+    }
     return easy;
   }
   void WaitForStalled(int n) const {

@@ -348,7 +348,7 @@ class Easy {
   //
   // kCancelled after Cancel() or Share::CloseNow(); the Status of a callable
   // that ended it; else EasyStatus of libcurl's code, with the text of
-  // CURLOPT_ERRORBUFFER.
+  // CURLOPT_ERRORBUFFER. IsRetryable (curl_status.h) says whether to try again.
   absl::Status Perform();
   // The same, but kCancelled also once `token` is cancelled: before it begins,
   // while it waits, or under way. Cancelling it later has no effect on the

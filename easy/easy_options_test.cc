@@ -138,13 +138,12 @@ TEST(FunctionOption, GoesWithItsOwnData) {
 TEST(OptionTakesFunction, AFunctionOfTheOptionsTypeAndAPointer) {
   int data = 0;
   const int constant = 0;
-  const auto plain = [](CURL*, curl_infotype, char*, size_t, void*) {
-    return 0;
-  };
+  [[maybe_unused]] const auto plain = [](CURL*, curl_infotype, char*, size_t,
+                                         void*) { return 0; };
   const auto captures = [&](CURL*, curl_infotype, char*, size_t, void*) {
     return data;
   };
-  const auto other = [](void*) {};
+  [[maybe_unused]] const auto other = [](void*) {};
   using Data = decltype(&data);
   static_assert(
       OptionTakesFunction<CURLOPT_DEBUGFUNCTION, decltype(plain), Data>());

@@ -570,7 +570,7 @@ TEST_F(SourceTest, AResumeBeforeThePauseCounts) {
 
 // It wakes the poll, which would else last for a second.
 TEST_F(SourceTest, AnyThreadResumesIt) {
-  constexpr int kTimes = 30;
+  constexpr int kTimes = 50;
   Stream stream(Bytes(kTimes));
   stream.most = 1;
   std::vector<absl::Notification> asked(kTimes);
@@ -587,7 +587,8 @@ TEST_F(SourceTest, AnyThreadResumesIt) {
       kTimes));
   std::thread writer([&] {
     for (int i = 0; i < kTimes; ++i) {
-      asked[i].WaitForNotification();
+      // Otherwise the transfer has failed.
+      if (!asked[i].WaitForNotificationWithTimeout(absl::Seconds(60))) return;
       ready = i + 1;
       EXPECT_TRUE(easy.Resume());
     }
@@ -596,7 +597,7 @@ TEST_F(SourceTest, AnyThreadResumesIt) {
   ExpectSent(easy, stream.bytes);
   writer.join();
   EXPECT_GE(calls, kTimes);
-  EXPECT_LT(absl::Now() - begin, absl::Seconds(15));
+  EXPECT_LT(absl::Now() - begin, absl::Seconds(25));
 }
 
 TEST_F(SourceTest, ASinkIsGivenTheSameBytesAgain) {

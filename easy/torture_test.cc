@@ -497,6 +497,7 @@ void Options(Attempt& run, const Servers& servers) {
     const std::vector<FormPart> form = {
         {"a", body}, FormPart::Content("b", "a file's name", body)};
     const Easy::Sink sink = [](absl::string_view) { return absl::OkStatus(); };
+    const Easy::Source source = [](absl::Span<char>) { return size_t{0}; };
     const Easy::Progress progress = [](const TransferProgress&) {
       return absl::OkStatus();
     };
@@ -509,9 +510,7 @@ void Options(Attempt& run, const Servers& servers) {
     (void)run.Step("SetHeaders", [&] { return easy->SetHeaders(headers); });
     (void)run.Step("SetSecretHeaders",
                    [&] { return easy->SetSecretHeaders(headers); });
-    (void)run.Step("SetSource", [&] {
-      return easy->SetSource([body](absl::Span<char>) { return size_t{0}; });
-    });
+    (void)run.Step("SetSource", [&] { return easy->SetSource(source); });
     (void)run.Step("SetForm", [&] { return easy->SetForm(form); });
     (void)run.Step("SetBody", [&] { return easy->SetBody(body); });
     (void)run.Step("SetMaxBodySize",

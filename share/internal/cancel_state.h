@@ -23,7 +23,7 @@ class CancelState : public RefCounted {
     virtual void OnCancel(bool begun) = 0;
 
    protected:
-    ~Listener() = default;
+    virtual ~Listener() = default;
 
    private:
     friend class CancelState;

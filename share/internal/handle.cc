@@ -263,7 +263,7 @@ class Handle::TokenListener final : private CancelState::Listener {
         may_enter_(state_ == nullptr || state_->Add(*this)) {}
   TokenListener(const TokenListener&) = delete;
   TokenListener& operator=(const TokenListener&) = delete;
-  ~TokenListener() { End(); }
+  ~TokenListener() override { End(); }
 
   bool may_enter() const { return may_enter_; }
   const std::atomic<bool>* stop() const {
