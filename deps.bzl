@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What curl_share is built from, for WORKSPACE users: `curl_share_deps()`.
 
 Every archive is pinned by its sha256 and declared under `maybe`: what the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What membership costs: attaching and detaching, closing with n handles
 // attached, memory, and beginning and ending a transfer. The control is libcurl
 // by hand, or, where libcurl has no counterpart, shares that have nothing in
@@ -21,7 +22,7 @@
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/raw_share.h"
+#include "curlshare/verification/raw_share.h"
 
 namespace {
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Each benchmark runs, for a moment, with few threads: so that none rots. What
 // they measure is not looked at.
 #include <string>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Results as a run would have them, of made-up values, for tests.
 #ifndef CURLSHARE_BENCHMARKS_CANNED_RESULTS_H_
 #define CURLSHARE_BENCHMARKS_CANNED_RESULTS_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // New handles for each request, with a resolver that takes 50 ms (see
 // slow_resolver.h): look-ups, and the time to the first byte of the answer.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests one after another, on one thread: what //benchmarks:report runs
 // under callgrind, whose count of instructions is the same whatever else the
 // machine does. The server is in another process.
@@ -27,7 +28,7 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/raw_share.h"
+#include "curlshare/verification/raw_share.h"
 
 namespace curlshare::benchmarks {
 namespace {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Lock + unlock of one kind through libcurl's two callbacks: this library's,
 // which count and know their owner, against bare mutexes.
 //

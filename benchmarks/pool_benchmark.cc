@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the connection pool of a share costs by itself: a multi handle is
 // borrowed for an origin and given back, on one thread, while `idle` of them
 // lie in the pool, each with a connection to that origin, as far as it knows.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs every benchmark and writes a report of what sharing gains and what this
 // library costs: index.html, report.md, results.json, and the plots.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a run of //benchmarks:report measured: the object that results.json
 // holds, and the values in it.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The figures and tables of the report, made from results, and their plots,
 // drawn by gnuplot.
 #ifndef CURLSHARE_BENCHMARKS_REPORT_FIGURES_H_

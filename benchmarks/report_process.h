@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Programs that the report runs, one at a time, and the signals that end it.
 #ifndef CURLSHARE_BENCHMARKS_REPORT_PROCESS_H_
 #define CURLSHARE_BENCHMARKS_REPORT_PROCESS_H_

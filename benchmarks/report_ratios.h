@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The figures that the report is about: each compares two measurements, or
 // states one, and most have a goal.
 //

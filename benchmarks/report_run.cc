@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "benchmarks/report_run.h"
 
 #include <sys/sysinfo.h>

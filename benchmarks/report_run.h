@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the benchmarks, and puts together what they measured.
 #ifndef CURLSHARE_BENCHMARKS_REPORT_RUN_H_
 #define CURLSHARE_BENCHMARKS_REPORT_RUN_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs //benchmarks:report as a user would, with shell scripts in place of the
 // benchmarks, gnuplot and valgrind.
 #include <fcntl.h>

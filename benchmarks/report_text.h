@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The report's text, made from results: Markdown, and the same as one
 // self-contained page of HTML.
 #ifndef CURLSHARE_BENCHMARKS_REPORT_TEXT_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "benchmarks/slow_resolver.h"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A getaddrinfo that is slow, in place of the C library's.
 //
 // A binary that links this defines getaddrinfo itself, so that libcurl's

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Requests per second of whole transfers, with each way of sharing.
 //
 //   BM_Http, BM_Https   a new handle for each request without a share, in a

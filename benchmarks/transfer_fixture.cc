@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "benchmarks/transfer_fixture.h"
 
 #include <curl/curl.h>
@@ -20,7 +21,7 @@
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
-#include "curlshare/testing/raw_share.h"
+#include "curlshare/verification/raw_share.h"
 
 namespace curlshare::benchmarks {
 namespace {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whole transfers by many threads against a server in this process, on
 // loopback: what the benchmarks of transfers have in common.
 //
@@ -37,7 +38,7 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
-#include "curlshare/testing/raw_share.h"
+#include "curlshare/verification/raw_share.h"
 
 namespace curlshare::benchmarks {
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A CancelToken ends the transfers that it was given to, whenever they are, and
 // no other, by what a server saw. The interleavings that a server does not see:
 // share/internal/handle_test.cc.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What must not compile, and what the compiler is to say of it: each line with
 // "ERROR:" is held by tools/check_compile_errors against what a build of this
 // says for it. The first tries of who comes from libcurl.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The connection pool of a share, by what the server counted.
 #include <arpa/inet.h>
 #include <curl/curl.h>

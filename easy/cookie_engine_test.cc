@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // libcurl's cookie engine, which a share of cookies turns on in the handles
 // that come into it: that costs them nothing that stays.
 #include <curl/curl.h>
@@ -10,9 +11,9 @@
 #include "curlshare/share/attachment.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/failure_injection.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
+#include "curlshare/verification/failure_injection.h"
 #include "gtest/gtest.h"
 
 namespace curlshare {

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A share spreads no trouble of the resolver's: what failed is not given to
 // others. By a resolver of the test's own, and by what the server counted.
 #include <arpa/inet.h>
@@ -26,8 +27,8 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
-#include "curlshare/testing/scripted_resolver.h"
 #include "curlshare/testing/status_matchers.h"
+#include "curlshare/verification/scripted_resolver.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A libcurl easy handle that can be in a Share.
 //
 //   absl::StatusOr<Easy> easy = Easy::Create();

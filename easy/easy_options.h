@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What type of value each CURLoption takes, known to the compiler, so that
 // Easy::SetOption refuses a wrong one. curl_easy_setopt is variadic: it takes
 // whatever it is given.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "curlshare/easy/easy_options.h"
 
 #include <curl/curl.h>

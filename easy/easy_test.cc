@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an Easy does on one thread. Threads: share_close_test.cc,
 // sharing_test.cc.
 #include "curlshare/easy/easy.h"

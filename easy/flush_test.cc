@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A share forgets what it is told to forget, and keeps the rest, in use: by
 // what the server saw and counted.
 #include <curl/curl.h>
@@ -28,9 +29,9 @@
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
 #include "curlshare/testing/http_server.h"
-#include "curlshare/testing/scripted_resolver.h"
 #include "curlshare/testing/status_matchers.h"
 #include "curlshare/testing/threads.h"
+#include "curlshare/verification/scripted_resolver.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

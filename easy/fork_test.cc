@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a forked child may do with what its parent has made: nothing with what
 // has transferred, everything with the rest.
 //

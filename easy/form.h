@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The parts of a form, for Easy::SetForm.
 #ifndef CURLSHARE_EASY_FORM_H_
 #define CURLSHARE_EASY_FORM_H_

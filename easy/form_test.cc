@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Forms, by what the server took out of them.
 #include "curlshare/easy/form.h"
 
@@ -17,7 +18,7 @@
 #include "curlshare/easy/easy.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
-#include "curlshare/testing/temp_file.h"
+#include "curlshare/verification/temp_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

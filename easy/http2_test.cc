@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // HTTP/2 in a share of connections, by what the server counted.
 #include <curl/curl.h>
 

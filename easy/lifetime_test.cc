@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The edges of a process's life: static objects, exit with threads in transfer,
 // fork, and who initialises libcurl. Each in a process of its own, whose exit
 // code, and leak check, tell.

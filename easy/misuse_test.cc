@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Wrong calls, each with what comes of it: those of the table in
 // docs/thread_safety.md that no other test has.
 #include <curl/curl.h>

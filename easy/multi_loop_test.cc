@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Transfers on a multi handle of the user's own, in a share: how a close ends
 // them, and on which threads they may begin and end.
 #include <curl/curl.h>

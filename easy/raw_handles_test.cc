@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What becomes of a CURL* of the user's, and of what it points to: a close, and
 // who takes its connections over, read and call nothing that is its owner's.
 // What an Easy has to do with that, too.
@@ -28,11 +29,11 @@
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
-#include "curlshare/testing/ftp_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
-#include "curlshare/testing/temp_file.h"
 #include "curlshare/testing/threads.h"
+#include "curlshare/verification/ftp_server.h"
+#include "curlshare/verification/temp_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

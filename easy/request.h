@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an Easy sends: a method and a body, kept in step with the dozen options
 // of libcurl that decide it and that undo each other in silence.
 //

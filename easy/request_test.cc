@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the server saw of a method and a body, in whatever order they were set.
 #include <curl/curl.h>
 #include <unistd.h>

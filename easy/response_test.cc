@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a transfer hands on of an answer: to a sink, in a Response, and how
 // much.
 #include <curl/curl.h>

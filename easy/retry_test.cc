@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Whether a transfer that failed may be done again, by what a server saw of it.
 #include <arpa/inet.h>
 #include <curl/curl.h>
@@ -21,9 +22,9 @@
 #include "curlshare/share/curl_status.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/fault_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
+#include "curlshare/verification/fault_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a share exports, another takes in: by what a server saw of it, also
 // after a restart of the process.
 #include <curl/curl.h>
@@ -31,8 +32,8 @@
 #include "curlshare/share/share_handle.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
-#include "curlshare/testing/temp_file.h"
 #include "curlshare/testing/threads.h"
+#include "curlshare/verification/temp_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

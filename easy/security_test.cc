@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a share keeps apart between those who use it, and what it does not: the
 // claims of docs/security.md, by what a server saw.
 #include <curl/curl.h>
@@ -23,9 +24,9 @@
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/ftp_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
+#include "curlshare/verification/ftp_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

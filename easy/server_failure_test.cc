@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What servers and the network do to transfers on a shared handle: each ends
 // once, with the Status that tells why, and the share goes on. With locks alone
 // and with every kind behind the gate.
@@ -26,10 +27,10 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
-#include "curlshare/testing/fault_server.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
 #include "curlshare/testing/threads.h"
+#include "curlshare/verification/fault_server.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

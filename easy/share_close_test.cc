@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Share::Close against threads that use the handles. Each test says which
 // interleaving it forces, by a server that stalls until told, by notifications
 // and by a lock callback that blocks. To be run under ThreadSanitizer, too.

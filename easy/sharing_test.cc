@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // That sharing shares: what the server counted, and which locks were taken.
 #include <curl/curl.h>
 

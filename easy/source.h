@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A body that is read while it is sent, for Easy::SetSource; and the answer of
 // a source or sink that cannot go on yet.
 #ifndef CURLSHARE_EASY_SOURCE_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Bodies that are read while they are sent, by what the server saw; and
 // transfers that wait for who reads or writes.
 #include "curlshare/easy/source.h"

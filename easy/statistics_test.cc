@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a share counts of the look-ups and handshakes of its transfers, held
 // against what the resolver and the server counted.
 #include <curl/curl.h>
@@ -19,8 +20,8 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
-#include "curlshare/testing/scripted_resolver.h"
 #include "curlshare/testing/status_matchers.h"
+#include "curlshare/verification/scripted_resolver.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Everything that can fail, fails once: each allocation of libcurl, each of
 // this library, each call of libcurl, one at a time, in scenarios that between
 // them use the whole library. Whatever fails, every call returns a Status,
@@ -46,10 +47,10 @@
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
 #include "curlshare/share/share_handle.h"
-#include "curlshare/testing/failure_injection.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/testing/status_matchers.h"
 #include "curlshare/testing/threads.h"
+#include "curlshare/verification/failure_injection.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 

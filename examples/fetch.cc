@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fetches URLs from many threads, once without a share and once through one,
 // and shows what sharing changed.
 //

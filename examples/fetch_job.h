@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What //examples:fetch does: fetches URLs from many threads, and counts.
 #ifndef CURLSHARE_EXAMPLES_FETCH_JOB_H_
 #define CURLSHARE_EXAMPLES_FETCH_JOB_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "examples/fetch_report.h"
 
 #include <unistd.h>
@@ -17,7 +18,7 @@
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/lock_data.h"
-#include "curlshare/testing/table.h"
+#include "curlshare/verification/table.h"
 #include "ftxui/dom/elements.hpp"
 #include "ftxui/screen/screen.hpp"
 #include "nlohmann/json.hpp"

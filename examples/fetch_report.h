@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How //examples:fetch shows what it did.
 #ifndef CURLSHARE_EXAMPLES_FETCH_REPORT_H_
 #define CURLSHARE_EXAMPLES_FETCH_REPORT_H_

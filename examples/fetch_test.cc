@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs //examples:fetch as a user would.
 #include <fcntl.h>
 #include <spawn.h>

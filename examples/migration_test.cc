@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The "after" of docs/migration.md: each does what the code before it did.
 #include <curl/curl.h>
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The code of docs/recipes.md, as it runs.
 #include <algorithm>
 #include <cstddef>

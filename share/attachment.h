@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A CURL* of your own, or of another wrapper, in a Share.
 //
 //   absl::StatusOr<Attachment> attachment = share->Attach(curl);

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What an Attachment does without a server. Transfers: easy/easy_test.cc,
 // easy/connections_test.cc; more threads: easy/share_close_test.cc.
 #include "curlshare/share/attachment.h"

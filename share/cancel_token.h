@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Ends transfers, whenever they are: before they begin, while they wait, and
 // under way.
 //

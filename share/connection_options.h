@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a Share does about open connections, and what it counts.
 //
 //   ShareOptions options;

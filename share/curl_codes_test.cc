@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // docs/curl_codes.md is what the code does. To write it anew:
 //   ./bazelw run //share:curl_codes_test
 #include <curl/curl.h>

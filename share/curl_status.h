@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // libcurl's error codes as absl::Status, with the code kept inside.
 //
 //   CURLcode code = curl_easy_setopt(curl, CURLOPT_URL, url);

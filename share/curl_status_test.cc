@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "curlshare/share/curl_status.h"
 
 #include <curl/curl.h>

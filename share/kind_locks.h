@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The mutexes behind libcurl's CURLSHOPT_LOCKFUNC and CURLSHOPT_UNLOCKFUNC.
 //
 //   auto locks = std::make_shared<KindLocks>();

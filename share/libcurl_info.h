@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The libcurl that this process runs with, initialised and asked once.
 //
 // curl_global_init must run once, before any other use of libcurl, and

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The first use of the library in a process, with each thing that can fail
 // failing once: the next use works. Each in a process of its own, since libcurl
 // is initialised once in each.
@@ -14,7 +15,7 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/lock_safety.h"
 #include "curlshare/share/share.h"
-#include "curlshare/testing/failure_injection.h"
+#include "curlshare/verification/failure_injection.h"
 #include "gtest/gtest.h"
 
 namespace curlshare {

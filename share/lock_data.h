@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The kinds of data that libcurl can share between easy handles, and sets of
 // them.
 //

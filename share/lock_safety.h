@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which kinds of shared data several threads may use at once, on which
 // libcurl, when libcurl's lock callbacks are right. It is not all of them:
 // libcurl itself reads or writes some shared data without taking the lock.

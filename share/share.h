@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A share that any number of threads can use: DNS answers, TLS sessions,
 // cookies and more, kept in common by many libcurl handles.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One CURLSH and what keeps it alive: a "generation" of a Share.
 //
 // A CURLSH refuses every change while a handle is attached to it, so that a

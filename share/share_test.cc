@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a Share does on one thread, without a server. Transfers:
 // easy/easy_test.cc; threads: easy/share_close_test.cc.
 #include "curlshare/share/share.h"

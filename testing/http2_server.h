@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An HTTP/2 server in this process, on loopback, that counts connections and
 // streams, and can fall silent as a host does whose network has gone.
 //

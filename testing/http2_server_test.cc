@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "curlshare/testing/http2_server.h"
 
 #include <curl/curl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An HTTP or HTTPS server in this process, on loopback, that counts what a
 // share is about (connections, TLS handshakes) and misbehaves when told.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The port of a test server.
 //
 //   absl::Status status =

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "curlshare/testing/lock_recorder.h"
 
 #include <curl/curl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Records what a Share's lock callbacks do, and stops a thread inside one.
 //
 //   auto recorder = std::make_shared<LockRecorder>();

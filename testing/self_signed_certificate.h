@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Certificates that sign themselves: one for servers on loopback, made when
 // first asked for, and others for clients.
 #ifndef CURLSHARE_TESTING_SELF_SIGNED_CERTIFICATE_H_

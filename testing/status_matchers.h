@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Matchers for absl::Status and absl::StatusOr: Abseil's own, in this
 // namespace, and two macros.
 //

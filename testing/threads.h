@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Threads that start together.
 //
 //   RunThreads(8, [&](int i) { EXPECT_OK(handles[i].Perform()); });

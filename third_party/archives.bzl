@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The archives that curl_share brings a BUILD file for: libcurl, which no
 registry has with what curl_share relies on (four versions side by side, each
 with libpsl, TLS session export and a thread-safe curl_global_init), and the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """archives.bzl for MODULE.bazel."""
 
 load(":archives.bzl", "curl_share_archives")

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes compile_commands.json of what `bazel aquery --output=jsonproto` says.
 
 compile_commands.py ACTIONS_JSON EXECUTION_ROOT > compile_commands.json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Figures and lines not reached, from `llvm-cov export`: see tools/coverage."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Makes the comments of a header those of doxygen: its INPUT_FILTER.
 
 doxygen_filter.py HEADER > output

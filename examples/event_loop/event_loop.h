@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A loop of one's own over a multi handle: one thread transfers, any other
 // hands requests over. What sharing adds: Running::attachment and ::transfer,
 // and Share::CloseNow, which ends all that is under way. Within one multi

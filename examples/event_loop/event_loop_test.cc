@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 #include "event_loop.h"
 
 #include <cstddef>
@@ -38,7 +39,7 @@ constexpr auto kCancelled = absl::StatusCode::kCancelled;
 
 // Far more than anything here takes, and less than a transfer or a poll of the
 // loop lasts by itself.
-absl::Time Soon() { return absl::Now() + absl::Seconds(40); }
+absl::Time Soon() { return absl::Now() + absl::Seconds(20); }
 
 std::unique_ptr<HttpServer> NewServer(bool tls) {
   HttpServerOptions options;

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Gets each URL that it is given, on two loops whose handles share DNS answers
 // and TLS sessions.
 #include <cstddef>

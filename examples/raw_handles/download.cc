@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Downloads each URL that it is given on a thread of its own; the threads'
 // handles share DNS answers and TLS sessions.
 #include <cstdlib>

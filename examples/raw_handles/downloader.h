@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A class that has its own CURL*, as code bases have that know libcurl only,
 // put into a share. What sharing adds: attachment_, and the scopes that bracket
 // what touches the handle.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A queue with an upper size, between threads that put in and threads that take
 // out.
 #ifndef FETCH_SERVICE_BOUNDED_QUEUE_H_

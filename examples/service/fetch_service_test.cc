@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Runs the service as a supervisor would: URLs in, SIGTERM, a line for each
 // out.
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Fetches URLs on worker threads that share DNS answers and TLS sessions, from
 // a queue of limited size, and stops without losing one.
 //

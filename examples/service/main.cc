@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A service that fetches the URLs it is given on standard input, one a line,
 // and writes a line for each to standard output:
 //

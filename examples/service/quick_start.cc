@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The example of README.md, as a program: fetches the URL that it is given.
 #include <cstdlib>
 #include <memory>

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // SIGTERM, SIGINT and SIGUSR1 on a thread, where anything may be called,
 // instead of in a signal handler, where almost nothing may.
 #ifndef FETCH_SERVICE_SERVICE_SIGNALS_H_

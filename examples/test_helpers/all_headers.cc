@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every public header of curl_share, compiled with more warnings than most code
 // bases have on, as errors (.bazelrc). Those of libcurl, Abseil and GoogleTest
 // are included before, with warnings off: they are not curl_share's to mend.

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // By this symbol tools/check_consumers sees that a program has the libcurl
 // target of this workspace in it.
 extern "C" {

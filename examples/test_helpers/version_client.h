@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asks a server for a version, with libcurl as it comes.
 #ifndef TEST_HELPERS_VERSION_CLIENT_H_
 #define TEST_HELPERS_VERSION_CLIENT_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Code that knows only libcurl, tested with curl_share's //testing.
 #include "version_client.h"
 

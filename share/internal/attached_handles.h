@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Every handle of the process that is attached through this library, by its
 // CURL*, so that attaching one twice is an error and not a broken reference
 // count. libcurl offers no way to ask a handle for its share.

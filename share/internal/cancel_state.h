@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the copies of a CancelToken have in common: whether it is cancelled, and
 // the transfers that are to be told.
 #ifndef CURLSHARE_SHARE_INTERNAL_CANCEL_STATE_H_

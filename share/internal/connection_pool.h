@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The connection pool of a share: multi handles with their connections, each
 // used by one thread at a time.
 //

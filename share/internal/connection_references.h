@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a CURL* still has to do with the connections that it has used, once its
 // transfer is over.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Takes answers out of the DNS cache of a CURLSH: libcurl offers that to a
 // handle in the share alone.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is taken out of a share's cache is shown by easy/dns_test.
 #include "curlshare/share/internal/dns_cache.h"
 

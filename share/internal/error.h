@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Errors that can also be told when memory has run out, and the end of every
 // exception.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // In which process of a line of forks this is. What has sockets remembers in
 // which one it got them: in a child they are its parent's.
 //

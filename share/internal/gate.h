@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One thread at a time inside a gated share: what makes the kinds safe that
 // libcurl's locks do not.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One CURL* that can be in a share, and the transfers on it.
 #ifndef CURLSHARE_SHARE_INTERNAL_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_HANDLE_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Which thread may pass a CURL* to libcurl now.
 #ifndef CURLSHARE_SHARE_INTERNAL_HANDLE_HOLDER_H_
 #define CURLSHARE_SHARE_INTERNAL_HANDLE_HOLDER_H_

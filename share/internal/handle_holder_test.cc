@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Who may touch a CURL* when: the table in handle_holder.h, row by row.
 #include <curl/curl.h>
 

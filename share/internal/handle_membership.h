@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a CURL* comes into a share, moves from one of its generations to the
 // next, and leaves it.
 #ifndef CURLSHARE_SHARE_INTERNAL_HANDLE_MEMBERSHIP_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // How a CURL* comes into a share, moves within it, and leaves it.
 #include "curlshare/share/internal/handle_membership.h"
 

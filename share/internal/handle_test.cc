@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a handle does for a transfer: which connections it has, by what the
 // server counted.
 #include "curlshare/share/internal/handle.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What is never freed, since something that this library cannot see may use it
 // until the process ends.
 #ifndef CURLSHARE_SHARE_INTERNAL_KEPT_FOREVER_H_

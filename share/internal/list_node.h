@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // An intrusive, circular, doubly linked list.
 #ifndef CURLSHARE_SHARE_INTERNAL_LIST_NODE_H_
 #define CURLSHARE_SHARE_INTERNAL_LIST_NODE_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One multi handle of libcurl with the connections in it: the unit that the
 // connection pool keeps, and that one thread at a time uses.
 #ifndef CURLSHARE_SHARE_INTERNAL_MULTI_HANDLE_H_

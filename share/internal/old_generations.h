@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a share knows goes along when it goes on with another CURLSH: which one
 // is then an old generation, in which transfers may be under way for long.
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a share knows goes from one CURLSH to the next, and what changes in an
 // older one follows; by the jars alone.
 #include "curlshare/share/internal/old_generations.h"

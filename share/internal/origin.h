@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The origin of a URL (RFC 6454: scheme, host, port) as a number: what the
 // connection pool goes by to find a connection that may fit.
 #ifndef CURLSHARE_SHARE_INTERNAL_ORIGIN_H_

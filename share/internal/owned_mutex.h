@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A mutex that knows which thread holds it.
 //
 // KindLocks has to know that, to tell an unlock of the holder's from one that

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // Asks libcurl whether a cookie may go to all hosts of a domain, or whether
 // that is a public suffix ("co.uk"), where nobody's cookies belong.
 //

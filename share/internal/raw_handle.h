@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A Handle for a CURL* of the user's.
 #ifndef CURLSHARE_SHARE_INTERNAL_RAW_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_RAW_HANDLE_H_

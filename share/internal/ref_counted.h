@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A reference count inside the object: half of what std::shared_ptr takes, and
 // a reference can be had from a plain pointer, such as a list's.
 #ifndef CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The cookies of a CURLSH as text that another process can take in: one line
 // each, in the format that libcurl writes (Netscape's).
 //

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What goes to and comes from a server: easy/saved_state_test.
 #include "curlshare/share/internal/saved_cookies.h"
 

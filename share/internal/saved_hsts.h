@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The HSTS entries of a CURLSH: which hosts want HTTPS, and until when.
 //
 // libcurl has no call that lists them, nor one that adds to them. But it writes

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The TLS sessions of a CURLSH as text that another process can take in.
 //
 // The text is ours to read alone: a first line with its version, then one line

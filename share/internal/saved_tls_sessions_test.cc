@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What a server makes of it: easy/saved_state_test.
 #include "curlshare/share/internal/saved_tls_sessions.h"
 

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What lives behind a Share for as long as anything is attached to it.
 //
 // Invariants:

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // The state of a share, without libcurl's handles: generations, epochs,
 // closing.
 #include "curlshare/share/internal/share_core.h"

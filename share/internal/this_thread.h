@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What the library knows of the calling thread.
 #ifndef CURLSHARE_SHARE_INTERNAL_THIS_THREAD_H_
 #define CURLSHARE_SHARE_INTERNAL_THIS_THREAD_H_

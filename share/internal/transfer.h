@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // One transfer: a CURL* driven on a multi handle until it is done, fails, or is
 // cancelled.
 #ifndef CURLSHARE_SHARE_INTERNAL_TRANSFER_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // A handle of the share's own, which is in a CURLSH for a moment: some of what
 // a share knows libcurl shows, and forgets, by a handle in it alone.
 #ifndef CURLSHARE_SHARE_INTERNAL_VISITING_HANDLE_H_

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // What libcurl's ./configure would find out on 64-bit Linux with glibc, written
 // down once for 7.88 to 8.22: x86_64 and aarch64, gcc and clang.
 //

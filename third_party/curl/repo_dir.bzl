@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Where files of libcurl and for it are, seen from a compiler."""
 
 # buildifier: disable=unnamed-macro

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bazel 4's own Java rules under the names that rules_java gives them.
 
 Nothing here is in Java, but Bazel 4 loads its Java toolchain in every build.

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "curlshare/verification/scripted_resolver.h"
+
+#include <dlfcn.h>
+#include <netdb.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/base/no_destructor.h"
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+
+namespace curlshare::testing {
+namespace {
+
+struct Script {
+  std::vector<std::string> answers;
+  int lookups = 0;
+};
+
+struct Scripts {
+  absl::Mutex mu;
+  std::map<std::string, Script> of ABSL_GUARDED_BY(mu);
+};
+
+Scripts& All() {
+  static absl::NoDestructor<Scripts> scripts;
+  return *scripts;
+}
+
+}  // namespace
+
+void ScriptName(const std::string& name, std::vector<std::string> answers) {
+  absl::MutexLock lock(&All().mu);
+  All().of[name] = {std::move(answers), 0};
+}
+
+int Lookups(const std::string& name) {
+  absl::MutexLock lock(&All().mu);
+  return All().of[name].lookups;
+}
+
+// The next answer; none where there is no script.
+std::optional<std::string> NextAnswer(const char* name) {
+  if (name == nullptr) return std::nullopt;
+  absl::MutexLock lock(&All().mu);
+  const auto script = All().of.find(name);
+  if (script == All().of.end() || script->second.answers.empty()) {
+    return std::nullopt;
+  }
+  Script& found = script->second;
+  const size_t i = std::min<size_t>(found.lookups, found.answers.size() - 1);
+  ++found.lookups;
+  return found.answers[i];
+}
+
+}  // namespace curlshare::testing
+
+// What it answers comes from the C library, so that freeaddrinfo fits.
+extern "C" int getaddrinfo(const char* node, const char* service,
+                           const addrinfo* hints, addrinfo** result) {
+  static const auto next =
+      reinterpret_cast<decltype(&getaddrinfo)>(  // NOLINT: what dlsym returns
+          dlsym(RTLD_NEXT, "getaddrinfo"));
+  if (next == nullptr) return EAI_SYSTEM;
+  const std::optional<std::string> answer =
+      curlshare::testing::NextAnswer(node);
+  if (!answer.has_value()) return next(node, service, hints, result);
+  if (*answer == "!again") return EAI_AGAIN;
+  if (*answer == "!none") return EAI_NONAME;
+  addrinfo* first = nullptr;
+  addrinfo* last = nullptr;
+  for (const std::string& address :
+       std::vector<std::string>(absl::StrSplit(*answer, ' '))) {
+    addrinfo* found = nullptr;
+    const int code = next(address.c_str(), service, hints, &found);
+    if (code != 0) {
+      if (first != nullptr) freeaddrinfo(first);
+      return code;
+    }
+    (first == nullptr ? first : last->ai_next) = found;
+    for (last = found; last->ai_next != nullptr;) last = last->ai_next;
+  }
+  *result = first;
+  return 0;
+}
