@@ -87,7 +87,7 @@ namespace curlshare {
 class Easy;
 
 // What becomes of the transfers of a handle once the share that it was in is
-// closing, by Share::Close or ~Share().
+// closing, by Share::Close or the destruction of the Share.
 enum class AfterClose {
   // They run without a share: new connections, no shared cookies, and out of
   // reach of a further CloseNow.
