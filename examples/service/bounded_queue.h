@@ -25,7 +25,7 @@ class BoundedQueue {
   BoundedQueue& operator=(const BoundedQueue&) = delete;
 
   // Waits for room. kDeadlineExceeded where there is none by `deadline`,
-  // kUnavailable once closed.
+  // kFailedPrecondition once closed.
   absl::Status Push(T value, absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     if (!mu_.AwaitWithDeadline(
@@ -33,7 +33,7 @@ class BoundedQueue {
             deadline)) {
       return absl::DeadlineExceededError("the queue is full");
     }
-    if (closed_) return absl::UnavailableError("the queue is closed");
+    if (closed_) return absl::FailedPreconditionError("the queue is closed");
     values_.push_back(std::move(value));
     return absl::OkStatus();
   }

@@ -185,6 +185,17 @@ TEST_F(FetchServiceTest, FetchesAllUntilItsInputEnds) {
   EXPECT_LE(server_->counts().connections, 4);
 }
 
+TEST_F(FetchServiceTest, SaysWhatMayBeTriedAgain) {
+  const auto service = NewService({"--workers=1", "--max_body_size=1000"});
+  service->Write("https://127.0.0.1:1/\n");
+  service->Write(server_->url("/bytes?n=1001") + "\n");
+  service->EndInput();
+  EXPECT_EQ(service->Wait(), 1) << service->Log();
+  EXPECT_EQ(service->Count("try again"), 1);
+  EXPECT_EQ(service->Count("failed"), 1);
+  EXPECT_THAT(service->Log(), HasSubstr("0 answered, 2 failed"));
+}
+
 TEST_F(FetchServiceTest, AtSigtermWhatIsInFlightEnds) {
   const auto service = NewService({"--workers=2", "--grace=1h"});
   SubmitFiveAndWaitForTwo(*service);

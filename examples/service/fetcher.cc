@@ -17,11 +17,11 @@
 
 namespace fetch_service {
 
+using ::curlshare::AfterClose;
 using ::curlshare::Easy;
 using ::curlshare::Response;
 using ::curlshare::Share;
 using ::curlshare::ShareOptions;
-using ::curlshare::TransferProgress;
 
 Fetcher::Fetcher(const FetcherOptions& options, OnResult on_result,
                  std::unique_ptr<Share> share)
@@ -38,6 +38,8 @@ absl::StatusOr<std::unique_ptr<Fetcher>> Fetcher::Start(FetcherOptions options,
   }
   ShareOptions share_options;
   share_options.lock_data = options.lock_data;
+  // A worker that has taken its URL when the share closes does not begin it.
+  share_options.after_close = AfterClose::kRefuse;
   absl::StatusOr<std::unique_ptr<Share>> share = Share::Create(share_options);
   if (!share.ok()) return share.status();
   std::unique_ptr<Fetcher> fetcher(
@@ -67,20 +69,12 @@ Fetcher::~Fetcher() { Shutdown(absl::InfinitePast()).IgnoreError(); }
 absl::StatusOr<Easy> Fetcher::NewEasy(const FetcherOptions& options) {
   absl::StatusOr<Easy> easy = Easy::Create();
   if (!easy.ok()) return easy.status();
-  if (absl::Status s = easy->Attach(*share_); !s.ok()) return s;
-  if (absl::Status s = easy->SetTimeout(options.request_timeout); !s.ok()) {
-    return s;
+  absl::Status s = easy->Attach(*share_);
+  if (s.ok()) s = easy->SetTimeout(options.request_timeout);
+  if (s.ok()) s = easy->SetMaxBodySize(options.max_body_size);
+  if (s.ok() && !options.ca_pem.empty()) {
+    s = easy->SetCaCertificates(options.ca_pem);
   }
-  if (!options.ca_pem.empty()) {
-    if (absl::Status s = easy->SetCaCertificates(options.ca_pem); !s.ok()) {
-      return s;
-    }
-  }
-  // A worker that has taken its URL when the share closes, but not begun yet,
-  // fetches without the share, where CloseNow does not reach it.
-  absl::Status s = easy->SetProgress([this](const TransferProgress&) {
-    return aborted_ ? absl::CancelledError("aborted") : absl::OkStatus();
-  });
   if (!s.ok()) return s;
   return easy;
 }
@@ -101,7 +95,7 @@ void Fetcher::Report(const std::string& url,
       ++counts_.answered;
     } else if (absl::IsCancelled(response.status())) {
       ++counts_.cancelled;
-    } else if (absl::IsAborted(response.status())) {
+    } else if (absl::IsFailedPrecondition(response.status())) {
       ++counts_.not_started;
     } else {
       ++counts_.failed;
@@ -120,12 +114,12 @@ absl::Status Fetcher::Submit(std::string url, absl::Time deadline) {
 void Fetcher::Finish() {
   queue_.Close();
   absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(this, &Fetcher::AllDoneOrStopped));
+  mu_.Await(absl::Condition(this, &Fetcher::Finished));
 }
 
 void Fetcher::Stop() {
   for (const std::string& url : queue_.CloseAndClear()) {
-    Report(url, absl::AbortedError("the service is shutting down"));
+    Report(url, absl::FailedPreconditionError("the service is shutting down"));
   }
   absl::MutexLock lock(&mu_);
   stopped_ = true;
@@ -133,21 +127,14 @@ void Fetcher::Stop() {
 
 void Fetcher::Abort() {
   Stop();
-  aborted_ = true;
   // Marks the transfers and wakes their threads; Shutdown waits for them.
   share_->CloseNow(absl::InfinitePast()).IgnoreError();
 }
 
 absl::Status Fetcher::Shutdown(absl::Time deadline) {
   Stop();
-  bool in_time = share_->Close(deadline).ok();
-  {
-    absl::MutexLock lock(&mu_);
-    in_time &= mu_.AwaitWithDeadline(absl::Condition(this, &Fetcher::AllDone),
-                                     deadline);
-  }
-  if (!in_time) aborted_ = true;
-  absl::Status closed = share_->CloseNow();  // Ok where it has closed.
+  absl::Status closed = share_->Close(deadline);
+  if (!closed.ok()) closed = share_->CloseNow();
   for (std::thread& worker : workers_) worker.join();
   workers_.clear();
   return closed;

@@ -13,7 +13,6 @@
 #ifndef FETCH_SERVICE_FETCHER_H_
 #define FETCH_SERVICE_FETCHER_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -39,6 +38,7 @@ struct FetcherOptions {
   int workers = 8;
   size_t queue_size = 1024;
   absl::Duration request_timeout = absl::Seconds(30);
+  int64_t max_body_size = 64 << 20;  // in bytes; 0: no limit
   // The authorities to trust instead of the system's, in PEM; empty: those.
   std::string ca_pem;
   // What the workers share; unset: what is safe without a gate.
@@ -51,7 +51,7 @@ struct FetchCounts {
   int64_t answered = 0;     // whatever the HTTP status
   int64_t failed = 0;       // no answer
   int64_t cancelled = 0;    // by Abort, or at the deadline of Shutdown
-  int64_t not_started = 0;  // still queued at Stop
+  int64_t not_started = 0;  // still queued at Stop, or just taken out
 };
 
 // Safe for concurrent use, but for Shutdown and the destruction, which come
@@ -59,7 +59,7 @@ struct FetchCounts {
 class Fetcher {
  public:
   // Called once for each URL that Submit accepted, on any thread, by several at
-  // a time. kCancelled: ended midway; kAborted: not started.
+  // a time. kCancelled: ended midway; kFailedPrecondition: not started.
   using OnResult =
       std::function<void(const std::string& url,
                          const absl::StatusOr<curlshare::Response>& response)>;
@@ -72,7 +72,7 @@ class Fetcher {
   ~Fetcher();
 
   // Waits until `deadline` for room in the queue, then kDeadlineExceeded.
-  // kUnavailable after Finish, Stop or Shutdown.
+  // kFailedPrecondition after Finish, Stop or Shutdown.
   absl::Status Submit(std::string url,
                       absl::Time deadline = absl::InfiniteFuture());
 
@@ -101,15 +101,13 @@ class Fetcher {
   void Report(const std::string& url,
               const absl::StatusOr<curlshare::Response>& response)
       ABSL_LOCKS_EXCLUDED(mu_);
-  bool AllDone() const ABSL_SHARED_LOCKS_REQUIRED(mu_) { return working_ == 0; }
-  bool AllDoneOrStopped() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
-    return AllDone() || stopped_;
+  bool Finished() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
+    return working_ == 0 || stopped_;
   }
 
   const OnResult on_result_;
   const std::unique_ptr<curlshare::Share> share_;
   BoundedQueue<std::string> queue_;
-  std::atomic<bool> aborted_{false};
   std::vector<std::thread> workers_;
 
   mutable absl::Mutex mu_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetcher.h"
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -27,6 +28,8 @@ using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::HttpServerOptions;
 using ::curlshare::testing::StatusIs;
 
+constexpr int64_t kMaxBodySize = 1000;
+
 class FetcherTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -41,6 +44,7 @@ class FetcherTest : public ::testing::Test {
     FetcherOptions options;
     options.workers = workers;
     options.queue_size = queue_size;
+    options.max_body_size = kMaxBodySize;
     options.ca_pem = server_->ca_pem();
     auto fetcher = Fetcher::Start(
         options,
@@ -68,7 +72,7 @@ TEST_F(FetcherTest, FinishFetchesWhatIsQueued) {
   for (int i = 0; i < 50; ++i) ASSERT_OK(fetcher->Submit(server_->url("/")));
   fetcher->Finish();
   EXPECT_THAT(fetcher->Submit(server_->url("/")),
-              StatusIs(absl::StatusCode::kUnavailable));
+              StatusIs(absl::StatusCode::kFailedPrecondition));
   EXPECT_OK(fetcher->Shutdown(absl::InfinitePast()));
   EXPECT_EQ(results(absl::StatusCode::kOk), 50);
   EXPECT_EQ(fetcher->counts().submitted, 50);
@@ -96,7 +100,7 @@ TEST_F(FetcherTest, ShutdownLetsWhatIsInFlightEnd) {
   }
   ASSERT_TRUE(server_->WaitForStalled(2, absl::Now() + absl::Seconds(20)));
   fetcher->Stop();
-  EXPECT_EQ(results(absl::StatusCode::kAborted), 3);
+  EXPECT_EQ(results(absl::StatusCode::kFailedPrecondition), 3);
   server_->ReleaseStalled();
   EXPECT_OK(fetcher->Shutdown(absl::InfiniteFuture()));
   EXPECT_EQ(results(absl::StatusCode::kOk), 2);
@@ -110,7 +114,7 @@ TEST_F(FetcherTest, ShutdownCancelsAtItsDeadline) {
   ASSERT_TRUE(server_->WaitForStalled(2, absl::Now() + absl::Seconds(20)));
   EXPECT_OK(fetcher->Shutdown(absl::Now() + absl::Milliseconds(100)));
   EXPECT_EQ(results(absl::StatusCode::kCancelled), 2);
-  EXPECT_EQ(results(absl::StatusCode::kAborted), 3);
+  EXPECT_EQ(results(absl::StatusCode::kFailedPrecondition), 3);
   const FetchCounts counts = fetcher->counts();
   EXPECT_EQ(counts.submitted, counts.answered + counts.failed +
                                   counts.cancelled + counts.not_started);
@@ -121,9 +125,12 @@ TEST_F(FetcherTest, ReportsWhatFails) {
   auto fetcher = NewFetcher(/*workers=*/1, /*queue_size=*/10);
   ASSERT_OK(fetcher->Submit("https://127.0.0.1:1/"));
   ASSERT_OK(fetcher->Submit(server_->url("/status?code=404")));
+  ASSERT_OK(fetcher->Submit(server_->url("/bytes?n=1001")));
+  ASSERT_OK(fetcher->Submit(server_->url("/bytes?n=1000")));
   fetcher->Finish();
-  EXPECT_EQ(fetcher->counts().failed, 1);
-  EXPECT_EQ(fetcher->counts().answered, 1);
+  EXPECT_EQ(fetcher->counts().failed, 2);
+  EXPECT_EQ(results(absl::StatusCode::kOutOfRange), 1);
+  EXPECT_EQ(fetcher->counts().answered, 2);
 }
 
 TEST(FetcherStart, RefusesWhatCannotWork) {

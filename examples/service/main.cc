@@ -3,7 +3,9 @@
 // and writes a line for each to standard output:
 //
 //   <URL> TAB <HTTP status> TAB <bytes>
-//   <URL> TAB failed | cancelled | not started TAB <reason>
+//   <URL> TAB failed | try again | cancelled | not started TAB <reason>
+//
+// where "try again" has failed too, but by what may pass: a timeout, a reset.
 //
 // At the end of the input it fetches what is queued and ends. At SIGTERM or
 // SIGINT it starts nothing new, gives what is in flight --grace to end, and
@@ -40,6 +42,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/lock_data.h"
 #include "fetcher.h"
 #include "service_signals.h"
@@ -48,6 +51,8 @@ ABSL_FLAG(int, workers, 8, "Threads that fetch");
 ABSL_FLAG(uint32_t, queue_size, 1024, "URLs that may wait for a thread");
 ABSL_FLAG(absl::Duration, request_timeout, absl::Seconds(30),
           "Longest time for one URL");
+ABSL_FLAG(int64_t, max_body_size, fetch_service::FetcherOptions().max_body_size,
+          "Most bytes of one answer, which is kept in memory; 0: any number");
 ABSL_FLAG(absl::Duration, grace, absl::Seconds(20),
           "Time for what is in flight to end, after SIGTERM");
 ABSL_FLAG(std::string, lock_data, "",
@@ -66,11 +71,14 @@ void PrintResult(const std::string& url,
   if (response.ok()) {
     absl::PrintF("%s\t%d\t%d\n", url, response->status, response->body.size());
   } else {
+    const absl::Status& status = response.status();
     absl::PrintF("%s\t%s\t%s\n", url,
-                 absl::IsCancelled(response.status()) ? "cancelled"
-                 : absl::IsAborted(response.status()) ? "not started"
-                                                      : "failed",
-                 response.status().message());
+                 absl::IsCancelled(status)            ? "cancelled"
+                 : absl::IsFailedPrecondition(status) ? "not started"
+                 : curlshare::IsRetryable(status, /*idempotent=*/true)
+                     ? "try again"
+                     : "failed",
+                 status.message());
   }
   std::fflush(stdout);
 }
@@ -82,7 +90,7 @@ void SubmitInput(Fetcher& fetcher, int stop_fd) {
     if (url.empty()) return;
     // Waits while the queue is full: whoever writes the input waits, too.
     const absl::Status submitted = fetcher.Submit(url);
-    if (!submitted.ok()) PrintResult(url, absl::AbortedError("shutting down"));
+    if (!submitted.ok()) PrintResult(url, submitted);
   };
   std::string unread;
   while (true) {
@@ -110,6 +118,7 @@ absl::StatusOr<FetcherOptions> OptionsFromFlags() {
   options.workers = absl::GetFlag(FLAGS_workers);
   options.queue_size = absl::GetFlag(FLAGS_queue_size);
   options.request_timeout = absl::GetFlag(FLAGS_request_timeout);
+  options.max_body_size = absl::GetFlag(FLAGS_max_body_size);
   if (const std::string names = absl::GetFlag(FLAGS_lock_data);
       !names.empty()) {
     auto kinds = curlshare::LockDataSet::Parse(names);
