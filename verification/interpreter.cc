@@ -485,6 +485,7 @@ Code Interpreter::Worker::Execute(const Op& op) {
     case OpKind::kClose:
     case OpKind::kCloseIdle:
     case OpKind::kFlush:
+    case OpKind::kSaveCookies:
       return UseShare(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
@@ -526,6 +527,16 @@ Code Interpreter::Worker::UseShare(const Op& op) {
       return share->Disable(KindsOfVariant(op.variant)).code();
     case OpKind::kFlush:
       return share->Flush(KindsOfVariant(op.variant)).code();
+    case OpKind::kSaveCookies: {
+      const absl::StatusOr<std::string> cookies = share->ExportCookies();
+      if (!cookies.ok()) return cookies.status().code();
+      return share
+          ->ImportCookies(absl::StrCat(
+              *cookies, ImportsACookie(op.variant)
+                            ? "model.test\tFALSE\t/\tFALSE\t0\ta\tb\n"
+                            : ""))
+          .code();
+    }
     case OpKind::kCloseIdle:
       (void)share->CloseIdleConnections();
       return Code::kOk;
@@ -1006,7 +1017,7 @@ void Interpreter::World::Step(const Op& op) {
     await(finished.thread, false, finished.allowed);
   }
   if (op.kind == OpKind::kEnable || op.kind == OpKind::kDisable ||
-      op.kind == OpKind::kFlush) {
+      op.kind == OpKind::kFlush || op.kind == OpKind::kSaveCookies) {
     CompareCookies(op.share);
   }
   if (model_->stalled() == 0 && stalls_ > 0) {

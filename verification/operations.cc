@@ -31,7 +31,7 @@ struct KindRow {
 
 // Weighted so that shares are mostly there and handles mostly attached, and so
 // that frames end about as often as they begin.
-constexpr std::array<KindRow, 22> kKinds = {{
+constexpr std::array<KindRow, 23> kKinds = {{
     {OpKind::kCreateShare, "create_share", 6},
     {OpKind::kDestroyShare, "destroy_share", 2},
     {OpKind::kEnable, "enable", 2},
@@ -53,7 +53,8 @@ constexpr std::array<KindRow, 22> kKinds = {{
     {OpKind::kBeginUse, "begin_use", 2},
     {OpKind::kEndFrame, "end_frame", 7},
     {OpKind::kCancel, "cancel", 2},
-    {OpKind::kReleaseStalled, "release_stalled", 2},
+    {OpKind::kReleaseStalled, "release_stalled", 1},
+    {OpKind::kSaveCookies, "save_cookies", 1},
 }};
 
 constexpr int TotalWeight() {

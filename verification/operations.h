@@ -51,6 +51,7 @@ enum class OpKind : uint8_t {
   kEndFrame,
   kCancel,
   kReleaseStalled,
+  kSaveCookies,  // Share::ExportCookies and ImportCookies
 };
 
 struct Op {

@@ -107,6 +107,8 @@ ShareModel::Prediction ShareModel::Do(const Op& op) {
       return CloseIdle(op);
     case OpKind::kFlush:
       return Flush(op);
+    case OpKind::kSaveCookies:
+      return SaveCookies(op);
     case OpKind::kCreateHandle:
       return CreateHandle(op);
     case OpKind::kBeginUse:
@@ -266,6 +268,20 @@ ShareModel::Prediction ShareModel::Flush(const Op& op) {
   const LockDataSet anew = kinds & LockDataSet{LockData::kSslSession,
                                                LockData::kHsts, LockData::kPsl};
   if (!anew.empty()) ++share.generation;
+  return Returns(kOk);
+}
+
+ShareModel::Prediction ShareModel::SaveCookies(const Op& op) {
+  const int id = slot_share_[op.share];
+  if (id < 0) return Skip();
+  ModelShare& share = shares_[id];
+  if (share.state != State::kOpen || !share.kinds.Contains(LockData::kCookie)) {
+    return Returns(kRefused);
+  }
+  if (share.gated) {
+    if (auto answer = EnterToChange(op.thread, id)) return *answer;
+  }
+  if (ImportsACookie(op.variant)) share.has_cookie = true;
   return Returns(kOk);
 }
 

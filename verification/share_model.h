@@ -41,6 +41,9 @@ inline bool CancelsTransfers(uint8_t variant) { return (variant & 2) != 0; }
 // Of kTransfer and kTransferWithCallback on a CURL* of one's own: a
 // BeginTransfer around curl_easy_perform.
 inline bool TransfersByItself(uint8_t variant) { return (variant & 8) != 0; }
+// Of kSaveCookies: a cookie is added to what is exported, before that is
+// imported again.
+inline bool ImportsACookie(uint8_t variant) { return (variant & 1) != 0; }
 // Of kEndFrame: the callback that ends makes its transfer fail.
 inline bool EndsInError(uint8_t variant) { return (variant & 1) != 0; }
 inline bool IsEasy(int handle) { return handle < kProgramEasies; }
@@ -162,6 +165,7 @@ class ShareModel {
   Prediction ChangeKinds(const Op& op);
   Prediction CloseIdle(const Op& op);
   Prediction Flush(const Op& op);
+  Prediction SaveCookies(const Op& op);
   Prediction Close(const Op& op);
   Prediction CreateHandle(const Op& op);
   Prediction DestroyHandle(const Op& op);
