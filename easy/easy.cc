@@ -253,6 +253,7 @@ class Easy::Core final : public internal::Handle {
     SlistPtr& slot = slists_[CURLOPT_HTTPHEADER];  // First: it may throw.
     // Before the secrets, and after them.
     const bool hides = all != nullptr;
+    if (hides && unified_headers_) return SecretsInConnect();
     if (hides) status = InstallPrereq(hides);
     if (!status.ok()) return status;
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_HTTPHEADER,
@@ -362,6 +363,8 @@ class Easy::Core final : public internal::Handle {
     reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
     own_connections_ = source.own_connections_;
+    has_port_ = source.has_port_;
+    unified_headers_ = source.unified_headers_;
     url_ = source.url_;
     proxy_ = source.proxy_;
     partition_ = source.partition_;
@@ -398,6 +401,7 @@ class Easy::Core final : public internal::Handle {
     own_dns_age_.reset();
     own_options_.clear();
     own_connections_.reset();
+    has_port_ = unified_headers_ = false;
     url_.clear();
     proxy_.clear();
     partition_.clear();
@@ -431,11 +435,20 @@ class Easy::Core final : public internal::Handle {
     callback_code_.reset();
     body_size_ = 0;
     first_origin_.reset();
+    has_begun_ = false;
     answers_.reset();
     lookups_ = 0;
+    // Whoever has the CURL* may have set another function.
+    if (exposed_ && all_headers_ != nullptr) {
+      absl::Status status = InstallPrereq(/*hides=*/true);
+      if (!status.ok()) return status;
+    }
     if (absl::Status status = request_.Begin(); !status.ok()) return status;
-    resumed_.store(false, std::memory_order_relaxed);
+    // Whoever has set it has made something visible before.
+    (void)resumed_.exchange(false, std::memory_order_acquire);
+    in_transfer_ = true;
     absl::Status status = Drive(waited);
+    in_transfer_ = false;
     request_.End();
     if (ABSL_PREDICT_FALSE(untold_progress_.has_value()) && status.ok()) {
       status =
@@ -461,6 +474,12 @@ class Easy::Core final : public internal::Handle {
   }
 
   absl::StatusOr<Response> ResponseWithoutBody() {
+    // libcurl has what it had before.
+    if (!has_begun_) {
+      return Error(absl::StatusCode::kFailedPrecondition,
+                   "GetResponse: there was no transfer, or the newest ended "
+                   "before it had begun");
+    }
     Response response;
     if (absl::Status status = Describe(response); !status.ok()) return status;
     return response;
@@ -625,6 +644,15 @@ class Easy::Core final : public internal::Handle {
             (static_cast<unsigned long>(value) &
              ~(CURLAUTH_BASIC | CURLAUTH_BEARER | CURLAUTH_AWS_SIGV4)) != 0;
         break;
+      case CURLOPT_PORT:
+        has_port_ = value != 0;
+        break;
+      case CURLOPT_HEADEROPT:
+        // Credentials of CURLOPT_HTTPHEADER may be in a tunnel then.
+        unified_headers_ =
+            (static_cast<unsigned long>(value) & CURLHEADER_SEPARATE) == 0;
+        own_connections_[3] = unified_headers_;
+        break;
       case CURLOPT_DNS_CACHE_TIMEOUT:
         own_dns_age_ = value;
         break;
@@ -737,6 +765,7 @@ class Easy::Core final : public internal::Handle {
                         ":", setting, "\n");
       }
     }
+    if (option == CURLOPT_URL) ForgetFirstOrigin();
     CURLU* const curlu = option == CURLOPT_URL ? curlu_ : nullptr;
     // libcurl would take that one. To set it, to null as well, drops the URL.
     if (curlu != nullptr) (void)SetCurlu(nullptr);
@@ -771,6 +800,7 @@ class Easy::Core final : public internal::Handle {
     if (url == nullptr && curlu_ == nullptr) return CURLE_OK;  // keeps the URL
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_CURLU, url);
     if (code != CURLE_OK) return code;
+    ForgetFirstOrigin();
     curlu_ = url;
     url_.clear();
     UpdateLends();
@@ -821,6 +851,7 @@ class Easy::Core final : public internal::Handle {
     }
     return CodeStatus(code, error_.data());
   }
+  void OnBegun() override { has_begun_ = true; }
   long max_connects() const override { return max_connects_; }
   bool quick_exit() const override { return quick_exit_; }
   CURLcode TurnCookiesOn() override {
@@ -841,6 +872,14 @@ class Easy::Core final : public internal::Handle {
            resumed_.exchange(false, std::memory_order_acquire);
   }
 
+  // libcurl's lists of headers would go to a proxy as well.
+  static absl::Status SecretsInConnect() {
+    return Error(absl::StatusCode::kFailedPrecondition,
+                 "SetSecretHeaders: with CURLOPT_HEADEROPT as "
+                 "CURLHEADER_UNIFIED libcurl would send the headers to the "
+                 "proxy of a tunnel, too");
+  }
+  bool has_secret_headers() const { return all_headers_ != nullptr; }
   Request& request() { return request_; }
 
   Sink sink_;
@@ -935,6 +974,11 @@ class Easy::Core final : public internal::Handle {
                          local_port);
   }
 
+  // In a callback the URL is no more that of the request under way: from here
+  // on the secrets are for nobody.
+  void ForgetFirstOrigin() {
+    if (in_transfer_) first_origin_.emplace();
+  }
   // Throws what strings throw.
   absl::Status ChooseHeaders() {
     const absl::StatusOr<HostPort> host =
@@ -948,7 +992,11 @@ class Easy::Core final : public internal::Handle {
                   absl::StrCat(scheme, "://", host->host, ":", host->port))
             : "";
     if (!first_origin_.has_value()) first_origin_ = origin;
-    const bool first = !origin.empty() && origin == *first_origin_;
+    // CURLOPT_PORT is not in the URL, and is left out where a redirect names a
+    // host.
+    const bool first =
+        !origin.empty() && origin == *first_origin_ &&
+        (!has_port_ || GetInfo<long>(CURLINFO_REDIRECT_COUNT).value_or(1) == 0);
     // libcurl reads the list when it writes the request, which comes next.
     return OptionStatus(
         curl_easy_setopt(
@@ -1075,7 +1123,8 @@ class Easy::Core final : public internal::Handle {
         SavedLong(CURLINFO_REDIRECT_COUNT).value_or(response.redirects);
     // Up to 7.88 a date that has passed is told as a negative number.
     response.retry_after = absl::Seconds(std::max<curl_off_t>(retry_after, 0));
-    response.connection_reused = connects == 0;
+    response.connection_reused =
+        connects == 0 && GetInfo<long>(CURLINFO_REQUEST_SIZE).value_or(0) > 0;
     if (answers_ != nullptr) {
       response.effective_url = answers_->effective_url;
     } else if (url != nullptr) {
@@ -1109,7 +1158,7 @@ class Easy::Core final : public internal::Handle {
   // See wants_own_connections: of functions, texts and lists; and for
   // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH.
   std::set<CURLoption> own_options_;
-  std::bitset<3> own_connections_;
+  std::bitset<4> own_connections_;
   std::string url_;
   std::map<CURLoption, std::string> proxy_;
   std::string partition_;
@@ -1136,7 +1185,11 @@ class Easy::Core final : public internal::Handle {
   std::optional<std::string> first_origin_;
   curl_prereq_callback prereq_ = nullptr;  // the user's
   void* prereq_data_ = nullptr;
-  bool has_prereq_ = false;  // OnRequest is installed
+  bool has_prereq_ = false;       // OnRequest is installed
+  bool has_port_ = false;         // CURLOPT_PORT
+  bool unified_headers_ = false;  // CURLOPT_HEADEROPT
+  bool in_transfer_ = false;
+  bool has_begun_ = false;  // libcurl, on the newest transfer
 };
 
 Easy::Easy(internal::RefPtr<Core> core) : core_(std::move(core)) {}
@@ -1357,6 +1410,11 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
                  "CURLOPT_CONNECT_ONLY: its connection would be closed when "
                  "Perform returns. Use a CURL* of your own: curl_easy_perform "
                  "within an Attachment::Transfer");
+  }
+  if (option == CURLOPT_HEADEROPT &&
+      (static_cast<unsigned long>(value) & CURLHEADER_SEPARATE) == 0 &&
+      core->has_secret_headers()) {
+    return Core::SecretsInConnect();
   }
   if (option == CURLOPT_INFILESIZE) return SetOffT(option, value);
   const CURLcode code = option == CURLOPT_POSTREDIR

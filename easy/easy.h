@@ -178,8 +178,11 @@ class Easy {
   // names are for SetSecretHeaders.
   absl::Status SetHeaders(absl::Span<const std::string> headers);
   // Further headers, which go to the scheme, host and port of the transfer's
-  // first request alone: after a redirect to another they are left out. As
-  // SetHeaders else; SetHeaders leaves them alone.
+  // first request alone: after a redirect to another they are left out, with
+  // CURLOPT_PORT after any, and once a callback has set another URL.
+  // kFailedPrecondition with CURLHEADER_UNIFIED of CURLOPT_HEADEROPT, which
+  // would show them to a proxy. As SetHeaders else; SetHeaders leaves them
+  // alone.
   absl::Status SetSecretHeaders(absl::Span<const std::string> headers);
   // The request's body, copied, in place of the one before; the method becomes
   // POST unless SetMethod has named another that is neither GET nor HEAD. Not
@@ -373,7 +376,8 @@ class Easy {
                                  const CancelToken& token);
 
   // What Fetch returns, without a body, of the newest transfer: after Perform.
-  // kResourceExhausted when out of memory.
+  // kFailedPrecondition where there was none, or it ended before libcurl had
+  // begun on it; kResourceExhausted when out of memory.
   absl::StatusOr<Response> GetResponse();
 
   // About the newest transfer; the type follows from the name: std::string,

@@ -47,6 +47,11 @@ absl::Status Check(const FormPart& part) {
                    "SetForm: a part has a content and a path");
     }
     status = CheckFormFile(*part.path);
+    // libcurl takes the name from there.
+    if (status.ok() && !part.filename.has_value()) {
+      status = CheckHeaderText("a file's name",
+                               part.path->substr(part.path->rfind('/') + 1));
+    }
   }
   return status;
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -143,6 +144,19 @@ TEST_F(FormTest, MayBePut) {
   ASSERT_OK(easy_.SetMethod("PUT"));
   ASSERT_OK(easy_.SetForm({{"a", "1"}}));
   EXPECT_EQ(Send(easy_), "a|||1\n");
+}
+
+// libcurl takes the file's name from the path.
+TEST_F(FormTest, APathIsNoWayIntoAHeader) {
+  const std::string path = ::testing::TempDir() + "/a\r\nX-Evil: 1";
+  std::ofstream(path) << "text";
+  EXPECT_THAT(easy_.SetForm({FormPart::File("f", path)}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+  FormPart renamed = FormPart::File("f", path);
+  renamed.filename = "good";
+  EXPECT_OK(easy_.SetForm({renamed}));
+  EXPECT_EQ(Send(easy_), "f|good|application/octet-stream|text\n");
+  EXPECT_EQ(std::remove(path.c_str()), 0);
 }
 
 // The body before stays.

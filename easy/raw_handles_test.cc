@@ -640,22 +640,6 @@ TEST_P(SharePerformTest, KeepsTheConnectionForTheNextAndForOthers) {
   EXPECT_EQ(status, 200);
 }
 
-// Where they are not shared, each CURL* has its own.
-TEST_P(SharePerformTest, KeepsTheConnectionOfAHandleForItsNext) {
-  ShareOptions options;
-  options.lock_data = LockData::kDns;
-  options.concurrency = GetParam();
-  const auto share = NewShare(options);
-  const CurlPtr one = NewCurl("/");
-  const CurlPtr other = NewCurl("/");
-  for (int i = 0; i < 10; ++i) {
-    EXPECT_OK(share->Perform(one.get()));
-    EXPECT_OK(share->Perform(other.get()));
-  }
-  EXPECT_EQ(server_->counts().requests, 20);
-  EXPECT_EQ(server_->counts().connections, 2);
-}
-
 TEST_P(SharePerformTest, AFailureIsToldAndTheHandleIsFree) {
   const CurlPtr curl = NewCurl("/drop?after=10");
   EXPECT_FALSE(share_->Perform(curl.get()).ok());

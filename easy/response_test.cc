@@ -172,6 +172,27 @@ TEST_F(ResponseTest, TheLimitGoesWithADuplicateAndNotBeyondAReset) {
 
 // ---- What else it tells
 
+TEST_F(ResponseTest, OfATransferThatDidNotBeginThereIsNone) {
+  const auto none = StatusIs(absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(easy_.GetResponse().status(), none);
+  EXPECT_OK(easy_.Fetch(server_->url("/")).status());
+  EXPECT_OK(easy_.GetResponse().status());
+  const auto no_rewind = [sent = false](absl::Span<char>) mutable {
+    return std::exchange(sent, true) ? size_t{0} : size_t{0};
+  };
+  ASSERT_OK(easy_.SetSource(no_rewind));
+  EXPECT_OK(easy_.Fetch(server_->url("/echo")).status());
+  EXPECT_THAT(easy_.Perform(), none) << "read from, and not to be rewound";
+  EXPECT_THAT(easy_.GetResponse().status(), none);
+}
+
+TEST_F(ResponseTest, AConnectionThatWasNotMadeIsNotReused) {
+  EXPECT_FALSE(easy_.Fetch("http://127.0.0.1:1/").ok());
+  const auto response = easy_.GetResponse();
+  ASSERT_OK(response.status());
+  EXPECT_FALSE(response->connection_reused);
+}
+
 TEST_F(ResponseTest, GetResponseIsOfTheNewestTransferWithoutItsBody) {
   ASSERT_OK(easy_.SetUrl(url("/status?code=503&retry_after=7&n=5")));
   ASSERT_OK(easy_.SetSink(Collect()));

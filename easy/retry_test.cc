@@ -240,5 +240,33 @@ TEST_F(RetryTest, LimitsAreToldApartFromALackOfMemory) {
   EXPECT_FALSE(IsRetryable(size, /*idempotent=*/true));
 }
 
+// What a callback returns is of the callback, wherever it has it from.
+TEST_F(RetryTest, TheErrorOfACallbackIsFinal) {
+  for (const absl::Status& inner :
+       {HttpErrorStatus(429, "another request"),
+        WithRequestSent(EasyStatus(CURLE_COULDNT_CONNECT, "transfer"),
+                        false)}) {
+    const absl::Status outer =
+        post_.Fetch(server_->url("/"), [&](absl::string_view) { return inner; })
+            .status();
+    EXPECT_EQ(GetEasyCode(outer), CURLE_WRITE_ERROR);
+    EXPECT_EQ(GetHttpStatus(outer), std::nullopt);
+    EXPECT_EQ(GetRetrySafety(outer), RetrySafety::kNever);
+  }
+}
+
+TEST_F(RetryTest, TooManyRequestsAfterARedirectIsForIdempotentOnesAlone) {
+  ASSERT_OK(post_.SetFollowRedirects(2));
+  ASSERT_OK(post_.SetOption<CURLOPT_FAILONERROR>(1L));
+  const absl::Status at_once =
+      post_.Fetch(server_->url("/status?code=429")).status();
+  EXPECT_EQ(GetRetrySafety(at_once), RetrySafety::kAlways);
+  const absl::Status later =
+      post_.Fetch(server_->url("/redirect?code=303&to=/status?code=429"))
+          .status();
+  EXPECT_EQ(GetHttpStatus(later), 429);
+  EXPECT_EQ(GetRetrySafety(later), RetrySafety::kIfIdempotent);
+}
+
 }  // namespace
 }  // namespace curlshare

@@ -206,6 +206,58 @@ class SecurityRedirectTest : public ::testing::Test {
   Easy easy_ = Easy::Create().value();
 };
 
+// The port is not in the URL; libcurl leaves it out where a redirect names a
+// host.
+TEST_F(SecurityRedirectTest, WithAPortOfItsOwnTheyGoWithTheFirstRequestAlone) {
+  ASSERT_OK(easy_.SetOption<CURLOPT_PORT>(server_->port()));
+  EXPECT_THAT(Get(easy_, "http://127.0.0.1/echo"), HasSubstr("secret"));
+  const std::string there = server_->url("/echo");
+  EXPECT_THAT(Get(easy_, "http://127.0.0.1/redirect?code=307&to=" + there),
+              Not(HasSubstr("secret")));
+  ASSERT_OK(easy_.SetOption<CURLOPT_PORT>(0L));
+  EXPECT_THAT(Echo({server_.get(), server_.get()}), HasSubstr("secret"));
+}
+
+TEST_F(SecurityRedirectTest, AreNotForTheProxyOfATunnel) {
+  EXPECT_THAT(
+      easy_.SetOption<CURLOPT_HEADEROPT>(static_cast<long>(CURLHEADER_UNIFIED)),
+      StatusIs(absl::StatusCode::kFailedPrecondition,
+               HasSubstr("SetSecretHeaders")));
+  EXPECT_OK(easy_.SetSecretHeaders({}));
+  EXPECT_OK(easy_.SetOption<CURLOPT_HEADEROPT>(
+      static_cast<long>(CURLHEADER_UNIFIED)));
+  EXPECT_THAT(easy_.SetSecretHeaders({{"X-Api-Key: secret"}}),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+// A callback sets another URL before the redirect to there: the request that is
+// under way is no more that of the URL.
+TEST_F(SecurityRedirectTest, AUrlOfACallbackHasNone) {
+  bool told = false;
+  ASSERT_OK(easy_.SetHeaderSink([&](absl::string_view) {
+    if (!std::exchange(told, true)) {
+      EXPECT_OK(easy_.SetUrl(other_->url("/echo")));
+    }
+    return absl::OkStatus();
+  }));
+  EXPECT_THAT(Echo({server_.get(), other_.get()}), Not(HasSubstr("secret")));
+}
+
+// Whoever has the CURL* may set what the library has set.
+TEST_F(SecurityRedirectTest, AFunctionBehindTheLibraryChangesNothing) {
+  const curl_prereq_callback allow = [](void*, char*, char*, int, int) {
+    return CURL_PREREQFUNC_OK;
+  };
+  {
+    auto use = easy_.BeginUse();
+    ASSERT_OK(use.status());
+    EXPECT_EQ(
+        curl_easy_setopt(easy_.native_handle(), CURLOPT_PREREQFUNCTION, allow),
+        CURLE_OK);
+  }
+  EXPECT_THAT(Echo({server_.get(), other_.get()}), Not(HasSubstr("secret")));
+}
+
 TEST_F(SecurityRedirectTest, SecretHeadersStayWithTheFirstHost) {
   const HttpServer* const first = server_.get();
   const HttpServer* const other = other_.get();

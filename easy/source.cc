@@ -16,6 +16,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/internal/error.h"
 
 namespace curlshare {
@@ -42,7 +43,10 @@ absl::Status NotNow() {
 }
 
 bool IsNotNow(const absl::Status& status) {
-  return absl::IsUnavailable(status) && status.GetPayload(kNotNow).has_value();
+  // One with a code is the error of another transfer that could not wait.
+  return absl::IsUnavailable(status) &&
+         status.GetPayload(kNotNow).has_value() &&
+         !GetEasyCode(status).has_value();
 }
 
 BodySource::BodySource(Read read, std::optional<int64_t> size, Rewind rewind)

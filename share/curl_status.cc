@@ -25,6 +25,7 @@ constexpr absl::string_view kShareUrl = "curl_share/CURLSHcode";
 constexpr absl::string_view kMultiUrl = "curl_share/CURLMcode";
 constexpr absl::string_view kHttpUrl = "curl_share/http_status";
 constexpr absl::string_view kSentUrl = "curl_share/request_sent";
+constexpr absl::string_view kRedirectsUrl = "curl_share/redirects";
 
 constexpr absl::string_view kEasyPrefix = "CURLE_";
 constexpr absl::string_view kSharePrefix = "CURLSHE_";
@@ -451,7 +452,15 @@ absl::Status HttpErrorStatus(long http_status, absl::string_view call,
 }
 
 std::optional<long> GetHttpStatus(const absl::Status& status) {
+  // A callback's Status may have come from another transfer: its code is that
+  // of the callback then.
+  if (GetEasyCode(status) != CURLE_HTTP_RETURNED_ERROR) return std::nullopt;
   return Get<long>(status, kHttpUrl);
+}
+
+absl::Status WithRedirects(absl::Status status) {
+  if (status.ok()) return status;
+  return WithPayload(status, kRedirectsUrl, 1);
 }
 
 absl::Status WithRequestSent(absl::Status status, bool sent) {
@@ -471,7 +480,12 @@ RetrySafety GetRetrySafety(const absl::Status& status) {
     return RetrySafety::kNever;
   }
   if (const std::optional<long> http_status = GetHttpStatus(status)) {
-    return HttpRetrySafety(static_cast<int>(*http_status));
+    const RetrySafety safety = HttpRetrySafety(static_cast<int>(*http_status));
+    // An earlier server may have acted on it.
+    return safety == RetrySafety::kAlways &&
+                   GetNumber(status, kRedirectsUrl).has_value()
+               ? RetrySafety::kIfIdempotent
+               : safety;
   }
   const RetrySafety safety = CodeRetrySafety(*code);
   if (safety == RetrySafety::kNever) return safety;

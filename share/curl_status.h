@@ -79,6 +79,10 @@ std::optional<long> GetHttpStatus(const absl::Status& status);
 // errors of transfers carry it; WithRequestSent is for a transfer of your own.
 std::optional<bool> GetRequestSent(const absl::Status& status);
 absl::Status WithRequestSent(absl::Status status, bool sent);
+// `status`, an HttpErrorStatus, of an answer after a redirect: an earlier server
+// may have acted on the request. The errors of transfers carry it; for a
+// Response, where `r->redirects` is not 0.
+absl::Status WithRedirects(absl::Status status);
 
 // Whether what failed with a Status may be done again (RFC 9110 section 9.2.2).
 enum class RetrySafety {
@@ -93,14 +97,16 @@ enum class RetrySafety {
 //                  before a byte was sent, 425, 429
 //   kIfIdempotent  a timeout, a broken connection, half an answer, 408, 502,
 //                  503, 504; the above after a redirect
-//   kNever         all else: a certificate, a malformed URL, kCancelled, what
-//   is
+//   kNever         all else: a certificate, a malformed URL, kCancelled, what is
 //                  too large, out of memory, a callback's Status, any Status
 //                  that carries no CURLcode
 //
-// An HTTP status speaks of the last request alone: where redirects were
-// followed, the first server may have acted on one before. It does not say
-// when, nor how often.
+// It does not say when, nor how often. A code alone, of a transfer of your own,
+// is taken to be of one without redirects: see WithRequestSent.
+//
+// libcurl itself sends a request again, a POST as well, where a connection that
+// it has reused ends before a byte of the answer has come: with a request that
+// must not come twice, set CURLOPT_FRESH_CONNECT.
 RetrySafety GetRetrySafety(const absl::Status& status);
 // The same for a request that is `idempotent` (GET, HEAD, PUT, DELETE, ... and
 // what the caller knows to be) or not.

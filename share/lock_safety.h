@@ -41,7 +41,8 @@ struct LockSafetyRow {
 // One or more rows a kind, by version, without gaps from 7.88.0 on.
 absl::Span<const LockSafetyRow> LockSafetyTable();
 
-// The table as docs/lock_safety.md has it: one line a kind and range of versions.
+// The table as docs/lock_safety.md has it: one line a kind and range of
+// versions.
 std::string LockSafetyTableMarkdown();
 
 // The row for `kind` on libcurl `version` (as LibcurlVersion() makes it). A

@@ -161,12 +161,11 @@ absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
                  "Share::Perform: the CURL* is null");
   }
   const bool refuse = after_close == AfterClose::kRefuse;
-  absl::StatusOr<internal::RefPtr<internal::Handle>> handle =
-      NoThrow("Share::Perform",
-              [&]() -> absl::StatusOr<internal::RefPtr<internal::Handle>> {
-                return internal::RefPtr<internal::Handle>(
-                    new internal::OneTransferHandle(curl));
-              });
+  absl::StatusOr<internal::RefPtr<internal::Handle>> handle = NoThrow(
+      "Share::Perform",
+      [&]() -> absl::StatusOr<internal::RefPtr<internal::Handle>> {
+        return internal::RefPtr<internal::Handle>(new internal::Handle(curl));
+      });
   if (!handle.ok()) return handle.status();
   absl::Status status = (*handle)->Attach(core_, refuse);
   if (status.ok()) {
@@ -177,7 +176,7 @@ absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
   const bool closing = absl::IsFailedPrecondition(status) &&
                        internal::ShareCore::IsClosing(core_->epoch());
   if (refuse || !closing) return status;
-  return EasyStatus(curl_easy_perform(curl), "curl_easy_perform");
+  return (*handle)->TransferStatus(curl_easy_perform(curl));
 }
 
 absl::Status Share::Close(absl::Time deadline) {

@@ -249,11 +249,11 @@ class Share {
   // One transfer on `curl`, in the share for as long as that takes: Attach,
   // Attachment::Perform, and out again, for code that sets options in many
   // places. The rules of attachment.h apply to `curl` during this call alone;
-  // before and after it is its owner's, as for curl_easy_perform. The share
-  // keeps the connection: for all, or for this CURL*, where it does not share
-  // them. What the Attachment would keep as the share's ends with the call:
-  // CURLOPT_RESOLVE and a CURLOPT_COOKIEJAR (rules 5 and 7) are for handles
-  // that stay attached.
+  // before and after it is its owner's, as for curl_easy_perform. In a
+  // share of connections the connection is kept for the next call, and rule 10
+  // holds for longer than this one; in another share each call makes its own,
+  // so that nothing of the CURL* outlives the call. CURLOPT_RESOLVE and
+  // CURLOPT_COOKIEJAR (rules 5 and 7) are for handles that stay attached.
   //
   // Errors of Attach and of Attachment::Perform; kCancelled after CloseNow().
   // Once the share is closing: kFailedPrecondition or, with kTransferAlone, the

@@ -32,8 +32,13 @@ using ::curlshare::TransferOptions;
 
 namespace {
 
+// Of a body; more is an error.
+constexpr size_t kMostBytes = size_t{64} << 20;
+
 size_t Append(char* data, size_t size, size_t count, void* body) {
-  static_cast<std::string*>(body)->append(data, size * count);
+  auto* const text = static_cast<std::string*>(body);
+  if (text->size() + size * count > kMostBytes) return 0;
+  text->append(data, size * count);
   return size * count;
 }
 
@@ -161,6 +166,8 @@ absl::Status EventLoop::Begin(Running& running) {
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
   curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+  curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, &Append);
   curl_easy_setopt(curl, CURLOPT_WRITEDATA, &running.body);
   if (const std::string& pem = options_.ca_pem; !pem.empty()) {

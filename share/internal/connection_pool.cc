@@ -523,11 +523,17 @@ void ConnectionPool::CloseIdleTo(OriginKey key) {
   }
 }
 
+void ConnectionPool::TakeNothing() {
+  absl::MutexLock lock(&mu_);
+  shut_ = true;
+}
+
 void ConnectionPool::Shut() {
-  {
-    absl::MutexLock lock(&mu_);
-    shut_ = true;
-  }
+  TakeNothing();
+  CloseAllIdle();
+}
+
+void ConnectionPool::CloseAllIdle() {
   while (true) {
     MultiHandle* multi = nullptr;
     {

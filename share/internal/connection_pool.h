@@ -145,6 +145,10 @@ class ConnectionPool {
   }
   // From now on keeps nothing idle, until Open.
   void Shut() ABSL_LOCKS_EXCLUDED(mu_);
+  // The two halves of that: the first closes nothing, the second does not
+  // change what becomes of those that come back.
+  void TakeNothing() ABSL_LOCKS_EXCLUDED(mu_);
+  void CloseAllIdle() ABSL_LOCKS_EXCLUDED(mu_);
   void Open() ABSL_LOCKS_EXCLUDED(mu_);
 
   // Most transfers at once to one origin.

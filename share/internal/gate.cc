@@ -17,8 +17,10 @@ using Clock = std::chrono::steady_clock;
 
 // On the stack of the thread that waits.
 struct Gate::Waiter : ListNode {
-  explicit Waiter(const void* waits_for) : who(waits_for) {}
+  Waiter(const void* waits_for, const std::atomic<bool>* stops)
+      : who(waits_for), stop(stops) {}
   const void* const who;
+  const std::atomic<bool>* const stop;
   bool cancelled = false;
   const Clock::time_point since = Clock::now();
   bool handed_over = false;
@@ -36,7 +38,7 @@ bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled,
     absl::MutexLock lock(&mu_);
     if (held_) {
       if (deadline == absl::InfinitePast()) return false;
-      Waiter self(who);
+      Waiter self(who, stop);
       self.InsertBefore(&waiters_);
       bool expired = false;
       // From here on CancelWaits finds it: a `stop` before that is seen now.
@@ -88,12 +90,14 @@ void Gate::Leave() {
   first->woken.Signal();
 }
 
-bool Gate::CancelWaits(const void* who) {
+bool Gate::CancelWaits(const void* who, const std::atomic<bool>* stop) {
   absl::MutexLock lock(&mu_);
   bool found = false;
   for (ListNode* node = waiters_.next; node != &waiters_; node = node->next) {
     auto* const waiter = static_cast<Waiter*>(node);
-    if (waiter->who != who) continue;
+    if (waiter->who != who || (stop != nullptr && waiter->stop != stop)) {
+      continue;
+    }
     found = true;
     waiter->cancelled = true;
     waiter->woken.Signal();

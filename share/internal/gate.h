@@ -39,7 +39,9 @@ class Gate {
              const void* who = nullptr, bool* cancelled = nullptr,
              const std::atomic<bool>* stop = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the waits for `who`, not null; true if there was one.
-  bool CancelWaits(const void* who) ABSL_LOCKS_EXCLUDED(mu_);
+  // `stop`, if not null: those with that one alone.
+  bool CancelWaits(const void* who, const std::atomic<bool>* stop = nullptr)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter. REQUIRES: the calling thread is the owner.
   void Leave() ABSL_LOCKS_EXCLUDED(mu_);
 

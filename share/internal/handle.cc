@@ -260,7 +260,7 @@ class Handle::TokenListener final : private CancelState::Listener {
  public:
   TokenListener(Handle& handle, const CancelToken* token)
       : handle_(handle),
-        state_(token == nullptr ? nullptr : token->state_.get()),
+        state_(token == nullptr ? nullptr : token->state_),
         may_enter_(state_ == nullptr || state_->Add(*this)) {}
   TokenListener(const TokenListener&) = delete;
   TokenListener& operator=(const TokenListener&) = delete;
@@ -287,12 +287,13 @@ class Handle::TokenListener final : private CancelState::Listener {
       (void)handle_.Cancel();
     } else if (const RefPtr<ShareCore> share = handle_.share();
                share != nullptr) {
-      (void)share->CancelGateWaits(&handle_);
+      (void)share->CancelGateWaits(&handle_, stop());
     }
   }
 
   Handle& handle_;
-  CancelState* state_;  // the caller's token keeps it alive; null: none
+  // The token itself may go in a callback of the transfer. Null: none.
+  RefPtr<CancelState> state_;
   const bool may_enter_;
 };
 
@@ -322,14 +323,12 @@ absl::Status Handle::Perform(const CancelToken* token) {
 }
 
 absl::Status Handle::Drive(absl::Duration waited) {
-  const bool shares = Shares(LockData::kConnect);
   ConnectionPool* const pool =
-      (shares || (HolderShare() != nullptr && pools_its_own())) &&
-              !wants_own_connections()
+      Shares(LockData::kConnect) && !wants_own_connections()
           ? &HolderShare()->pool()
           : nullptr;
   const OriginKey key = pool == nullptr ? 0 : CurrentOrigin();
-  const bool limited = shares && pool != nullptr && pool->limits_transfers();
+  const bool limited = pool != nullptr && pool->limits_transfers();
   if (ABSL_PREDICT_TRUE(!limited && waited == absl::ZeroDuration())) {
     return RunOn(pool, key);
   }
@@ -388,7 +387,8 @@ absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
       absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
   // An option that was accepted before cannot fail.
   (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, static_cast<long>(left_ms));
-  absl::Status status = RunOn(pool, key, /*shortened=*/true);
+  absl::Status status =
+      RunOn(pool, key, /*shortened=*/left_ms < timeout - timeout / 10);
   (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
   return status;
 }
@@ -430,6 +430,7 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
       /*begun=*/
       [&] {
         begun = true;
+        OnBegun();
         part_with_previous(/*begun=*/true);
       },
       quick_exit(),
@@ -465,7 +466,10 @@ absl::Status Handle::CodeStatus(CURLcode code, absl::string_view detail) {
       curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &http_status) ==
           CURLE_OK &&
       http_status != 0) {
-    return HttpErrorStatus(http_status, "transfer", detail);
+    absl::Status status = HttpErrorStatus(http_status, "transfer", detail);
+    return GetLong(curl_, CURLINFO_REDIRECT_COUNT) > 0
+               ? WithRedirects(std::move(status))
+               : status;
   }
   return EasyStatus(code, "transfer", detail);
 }
@@ -588,7 +592,10 @@ void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
   UpdateLends();
   if (ABSL_PREDICT_FALSE(CastsDoubt(code) && !cancelled())) {
     pool.Close(TakeMulti(), ConnectionPool::Reason::kFailed);
-    if (key != 0 && blames_host) pool.CloseIdleTo(key);
+    // A timeout that was shortened tells nothing of the host.
+    if (key != 0 && (blames_host || code != CURLE_OPERATION_TIMEDOUT)) {
+      pool.CloseIdleTo(key);
+    }
     return;
   }
   MultiHandle& multi = *HolderMulti();

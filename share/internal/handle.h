@@ -72,9 +72,6 @@ class Handle : public HandleMembership {
   // Whether it has options of which libcurl cannot tell connections apart, or
   // which a connection keeps: such a handle has connections of its own.
   virtual bool wants_own_connections() const { return false; }
-  // Whether the share's pool keeps its connections where connections are not
-  // shared, too: its partition() is then another than everybody's.
-  virtual bool pools_its_own() const { return false; }
   // What else a handle must have in common with those whose connections it
   // uses, as libcurl does not compare it.
   virtual absl::string_view partition() const { return ""; }
@@ -93,6 +90,8 @@ class Handle : public HandleMembership {
   // Whether it connects to another host than its URL's (a proxy,
   // CURLOPT_CONNECT_TO), as far as CURLINFO_USED_PROXY does not tell.
   virtual bool ConnectsElsewhere() const { return false; }
+  // libcurl has begun on the transfer.
+  virtual void OnBegun() {}
   // How many look-ups of names libcurl began in the newest transfer; none: not
   // known.
   virtual std::optional<int> lookups() const { return std::nullopt; }

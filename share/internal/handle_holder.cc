@@ -58,23 +58,38 @@ HandleHolder::Admission HandleHolder::AdmitSlowly(
                                   : absl::InfiniteFuture();
   while (true) {
     RefPtr<ShareCore> needed;
+    bool in_use = false;
     {
       absl::MutexLock lock(&mu_);
       release_requested_ |= release;
       // Of another thread it is known at once; of this one, no gate is needed.
       if (holder_ == ThisThreadToken()) return Admission::kNested;
       if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
-        mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
+        in_use = holder_ != nullptr;
+        // Whoever holds it may want what this thread has: the gate, to which it
+        // has come but since, or a kind lock.
+        if (in_use && gate == nullptr &&
+            !(release && KindLocks::ThisThreadHoldsAny())) {
+          mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
+          in_use = false;
+        }
       }
-      if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
+      if (!in_use && mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
         BecomeHolder(mode);
         gate_ = std::move(gate);
         return Admission::kHolder;
       }
-      if (mode_ != Mode::kTransfer && GateFor(mode) != nullptr) needed = share_;
+      if (!in_use && mode_ != Mode::kTransfer && GateFor(mode) != nullptr) {
+        needed = share_;
+      }
     }
-    // In a transfer, or the share has changed meanwhile.
+    // In use, in a transfer, or the share has changed meanwhile.
     if (gate != nullptr) gate->LeaveGate();
+    if (in_use) {
+      if (release && KindLocks::ThisThreadHoldsAny()) return Admission::kBusy;
+      absl::MutexLock lock(&mu_);
+      mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
+    }
     if (needed == nullptr) {
       if (gate == nullptr) return Admission::kBusy;
       gate = nullptr;

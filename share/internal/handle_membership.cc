@@ -43,11 +43,12 @@ absl::Status HandleMembership::AlreadyAttached() const {
 absl::Status HandleMembership::PrepareTransfer() {
   const RefPtr<ShareCore> share = this->share();
   if (!ShareCore::IsClosing(share->epoch())) return MoveToNewest(*share);
-  // The Leave that follows takes it out.
-  if (refusal_ == Refusal::kAfterClose) return AfterCloseError();
+  if (DetachNow().ok() && refusal_ == Refusal::kAfterClose) {
+    refusal_ = Refusal::kNow;
+    return AfterCloseError();
+  }
   // One that cannot leave (see LeaveSlowly) transfers in the share once more:
   // that closes the connection which keeps it there.
-  DetachNow().IgnoreError();
   return absl::OkStatus();
 }
 
@@ -219,10 +220,13 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   if (status.ok()) {
     generation_ = std::move(generation->handle);
-    refusal_ = refuse_after_close ? Refusal::kAfterClose : Refusal::kNever;
     status = PrepareForKinds();
-    // What was just attached can be detached.
-    if (!status.ok()) DetachNow().IgnoreError();
+    if (status.ok()) {
+      refusal_ = refuse_after_close ? Refusal::kAfterClose : Refusal::kNever;
+    } else {
+      // What was just attached can be detached.
+      DetachNow().IgnoreError();
+    }
   } else {
     generation->handle.reset();
     LeaveShare();

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "curlshare/share/internal/raw_handle.h"
 
-#include <curl/curl.h>
-
-#include <cstring>
 #include <memory>
 #include <utility>
 
@@ -47,18 +44,13 @@ void RawHandle::AfterCancel() {
   {
     absl::MutexLock lock(&mu_);
     hook = hook_.get();
-    if (hook == nullptr || hook->called) return;
+    // Where it is another transfer than the one that was told, nothing was.
+    if (hook == nullptr || hook->called || !cancelled()) return;
     hook->called = hook->running = true;
   }
   hook->call();
   absl::MutexLock lock(&mu_);
   hook->running = false;
 }
-
-OneTransferHandle::OneTransferHandle(CURL* curl) : Handle(curl) {
-  std::memcpy(address_.data(), &curl, sizeof(curl));
-}
-
-OneTransferHandle::~OneTransferHandle() = default;
 
 }  // namespace curlshare::internal

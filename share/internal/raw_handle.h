@@ -5,15 +5,12 @@
 
 #include <curl/curl.h>
 
-#include <array>
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
-#include "absl/strings/string_view.h"
 #include "curlshare/share/internal/handle.h"
-#include "curlshare/share/lock_data.h"
 
 namespace curlshare::internal {
 
@@ -47,27 +44,6 @@ class RawHandle final : public Handle {
   }
 
   std::unique_ptr<CancelHook> hook_ ABSL_GUARDED_BY(mu_);
-};
-
-// For one transfer of a CURL* of the user's, by Share::Perform. Safe for
-// concurrent use, as Handle.
-class OneTransferHandle final : public Handle {
- public:
-  explicit OneTransferHandle(CURL* curl);
-  ~OneTransferHandle() override;
-
- private:
-  // What would otherwise go with this object, and cost the next transfer of the
-  // CURL* its connection.
-  bool pools_its_own() const override { return true; }
-  // Where connections are not shared: those of this CURL*, or of another at its
-  // address later, which uses what libcurl lets it use.
-  absl::string_view partition() const override {
-    if (Shares(LockData::kConnect)) return "";
-    return absl::string_view(address_.data(), address_.size());
-  }
-
-  std::array<char, sizeof(CURL*)> address_;
 };
 
 }  // namespace curlshare::internal

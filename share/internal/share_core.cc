@@ -355,7 +355,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
     }
     // `current_` is null while somebody frees the CURLSH: it may be this very
     // thread, in a callback of that.
-    if ((attached_ > 0 || current_ == nullptr) &&
+    if ((attached_ > 0 || visits_ > 0 || current_ == nullptr) &&
         deadline == absl::InfiniteFuture() &&
         (GetThisThread().handles_held > 0 || GetThisThread().gates_held > 0)) {
       return Error(
@@ -467,9 +467,9 @@ absl::Status ShareCore::Apply(const Change& change) {
     status = ApplyInGate(change, in_gate, &try_again);
     // With no mutex held: it closes connections. Those that the handles of a
     // gated generation keep are closed inside.
-    if (status.ok() && !try_again &&
-        change.flush.Contains(LockData::kConnect)) {
-      pool_.Flush();
+    if (status.ok() && !try_again) {
+      if (change.flush.Contains(LockData::kConnect)) pool_.Flush();
+      if (change.remove.Contains(LockData::kConnect)) pool_.CloseAllIdle();
     }
     if (in_gate) LeaveGate();
   }
@@ -541,7 +541,7 @@ absl::Status ShareCore::StartGeneration(
     std::swap(old, current_);
   }
   // Those of handles that have yet to move go as they come back.
-  if (!kinds.Contains(LockData::kConnect)) pool_.Shut();
+  if (!kinds.Contains(LockData::kConnect)) pool_.TakeNothing();
   return absl::OkStatus();
 }
 
@@ -613,7 +613,7 @@ void ShareCore::CatchUpWithKept() {
     newest = Newest();
     kept = old_.TakeKept();
     some_kept_.store(kept != nullptr, std::memory_order_relaxed);
-    if (kept != nullptr && newest.handle != nullptr && !IsClosing(epoch()) &&
+    if (kept != nullptr && newest.handle != nullptr &&
         (!MayUse(*kept, *newest.handle) ||
          !old_.CatchUp(*kept, *newest.handle).ok())) {
       old_.Keep(kept);

@@ -197,7 +197,10 @@ class ShareCore final : public RefCounted {
   absl::Status EnterGate(const void* who = nullptr,
                          absl::Time deadline = absl::InfiniteFuture(),
                          const std::atomic<bool>* stop = nullptr);
-  bool CancelGateWaits(const void* who) { return gate_.CancelWaits(who); }
+  bool CancelGateWaits(const void* who,
+                       const std::atomic<bool>* stop = nullptr) {
+    return gate_.CancelWaits(who, stop);
+  }
   // Without waiting; true if inside. In any state of the thread.
   bool TryEnterGate() { return gate_.Enter(absl::InfinitePast()); }
   // Ends the newest Enter. Whoever leaves the gate of a share that is closing
