@@ -1557,11 +1557,11 @@ absl::StatusOr<Response> Easy::Fetch(absl::string_view url,
   return FetchWith(url, nullptr, &token);
 }
 
-absl::StatusOr<Response> Easy::Fetch(absl::string_view url, Sink sink) {
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url, const Sink& sink) {
   return FetchWith(url, &sink, nullptr);
 }
 
-absl::StatusOr<Response> Easy::Fetch(absl::string_view url, Sink sink,
+absl::StatusOr<Response> Easy::Fetch(absl::string_view url, const Sink& sink,
                                      const CancelToken& token) {
   return FetchWith(url, &sink, &token);
 }

@@ -367,12 +367,12 @@ class Easy {
   // that of SetSink, gets the body of a 2xx answer, the last where there were
   // redirects; empty: nobody does. Response::body has of every other answer the
   // first kMaxErrorBody bytes, and of a 2xx nothing.
-  absl::StatusOr<Response> Fetch(absl::string_view url, Sink sink);
-  static constexpr size_t kMaxErrorBody = 64 * 1024;
+  absl::StatusOr<Response> Fetch(absl::string_view url, const Sink& sink);
+  static constexpr size_t kMaxErrorBody = size_t{64} * 1024;
   // With a token, as Perform.
   absl::StatusOr<Response> Fetch(absl::string_view url,
                                  const CancelToken& token);
-  absl::StatusOr<Response> Fetch(absl::string_view url, Sink sink,
+  absl::StatusOr<Response> Fetch(absl::string_view url, const Sink& sink,
                                  const CancelToken& token);
 
   // What Fetch returns, without a body, of the newest transfer: after Perform.
