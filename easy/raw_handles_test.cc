@@ -5,6 +5,7 @@
 #include <curl/curl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -466,6 +467,22 @@ TEST_F(ConnectOnlyTest, PerformLetsItLeave) {
   EXPECT_OK(raw.attachment().Perform());
 }
 
+// What lets it leave is not refused; what comes after that is.
+TEST_F(ConnectOnlyTest, MayLeaveAShareThatRefusesTransfersAfterItsClose) {
+  ShareOptions options;
+  options.after_close = AfterClose::kRefuse;
+  const auto share = NewShare(options);
+  Raw raw(*share, server_->url("/"));
+  ConnectAndSend(raw);
+  EXPECT_THAT(share->Close(), Refuses(1));
+  raw.Set(CURLOPT_CONNECT_ONLY, 0L);
+  EXPECT_OK(raw.attachment().Perform());
+  EXPECT_FALSE(raw.attachment().attached());
+  EXPECT_OK(share->Close());
+  EXPECT_THAT(raw.attachment().Perform(),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
 // The CURLSH stays, since the CURL* refers to it; the share is closed.
 TEST_F(ConnectOnlyTest, WithItsAttachmentGoneTheShareIsClosed) {
   Raw raw(*share_, server_->url("/"));
@@ -583,6 +600,40 @@ TEST(OwnersCookieJar, OfANativeHandleIsSavedToo) {
   std::ifstream in(jar.path());
   EXPECT_THAT(std::string(std::istreambuf_iterator<char>(in), {}),
               HasSubstr("saved"));
+}
+
+// ---- Callbacks of connections that a share closes
+
+struct FlushesAtClose {
+  Share* share;
+  absl::Status flushed = absl::UnknownError("not called");
+
+  static int OnClose(void* self, curl_socket_t socket) {
+    auto* const flushes = static_cast<FlushesAtClose*>(self);
+    flushes->flushed = flushes->share->Flush(LockData::kDns);
+    return close(socket);
+  }
+};
+
+// They may call the share, whose kinds are being changed.
+TEST(CloseSocketTest, MayFlushTheShareThatClosesTheConnection) {
+  const auto server = HttpServer::Start().value();
+  ShareOptions options;
+  options.lock_data = {LockData::kConnect, LockData::kDns};
+  const auto share = NewShare(options);
+  FlushesAtClose flushes{share.get()};
+  const curl_closesocket_callback on_close = &FlushesAtClose::OnClose;
+  {
+    Raw raw(*share, server->url("/"));
+    raw.Set(CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    raw.Set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&flushes));
+    ASSERT_OK(raw.attachment().Perform());
+    EXPECT_OK(raw.attachment().Detach());
+    EXPECT_EQ(share->stats().connections.idle, 1u);
+    EXPECT_OK(share->Disable(LockData::kConnect));
+    EXPECT_OK(flushes.flushed);
+  }
+  EXPECT_OK(share->Close());
 }
 
 // ---- Share::Perform

@@ -306,7 +306,7 @@ void ShareCore::VisitThroughGate(absl::Time deadline) {
 std::shared_ptr<const ShareHandle> ShareCore::TakeIfDone() {
   const bool wanted = state_ == State::kClosing || abandoned_;
   if (!wanted || attached_ > 0 || visits_ > 0) return nullptr;
-  return std::move(current_);
+  return std::exchange(current_, nullptr);
 }
 
 void ShareCore::FinishIfEmpty() {
