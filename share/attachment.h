@@ -45,8 +45,10 @@
 //     that is not gated: before libcurl 8.18, to set it touches the shared jar
 //     without its lock. The file is written when the handle leaves those
 //     cookies, by Detach, a close, or Share::Disable, and the option is unset
-//     then; for cookies of its own after that, set it again. CURLOPT_COOKIEFILE
-//     NULL takes the handle out of the shared cookies, in silence: not there.
+//     then; for cookies of its own after that, set it again. After
+//     Share::Disable it has what the handle knew at its last transfer. A
+//     CURLOPT_COOKIEFILE of NULL takes the handle out of the shared cookies, in
+//     silence: not there.
 //  8. CURLOPT_CONNECT_ONLY is for BeginTransfer and curl_easy_perform, as
 //     Perform() would close the connection. From libcurl 8.22 on, once
 //     curl_easy_send, curl_easy_recv or curl_ws_* has used that connection, the
