@@ -66,7 +66,8 @@ be done again by itself.
 | CURLcode | | `absl::StatusCode` | retry |
 |---|---|---|---|
 )";
-  for (int i = 1; i < 200; ++i) {
+  // Of the numbers that the enumeration has room for.
+  for (int i = 1; i < 128; ++i) {
     const auto code = static_cast<CURLcode>(i);
     const std::string name = EasyCodeName(code);
     if (name == absl::StrCat("CURLE_", i)) continue;  // has no name (any more)

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "absl/base/config.h"
+#include "absl/debugging/leak_check.h"
 
 namespace curlshare::testing {
 namespace {
@@ -269,8 +270,10 @@ FUNCTION(curl_header*, curl_easy_nextheader,
          (CURL * curl, unsigned origin, int request, curl_header* previous),
          (curl, origin, request, previous), nullptr)
 FUNCTION(CURLSH*, curl_share_init, (void), (), nullptr)
+// Whoever is refused may have nowhere to keep it: not for a leak checker to
+// tell. Those of ShareHandles are counted (ShareHandle::live_count).
 FUNCTION(CURLSHcode, curl_share_cleanup, (CURLSH * share), (share),
-         CURLSHE_IN_USE)
+         (absl::IgnoreLeak(share), CURLSHE_IN_USE))
 FUNCTION(CURLM*, curl_multi_init, (void), (), nullptr)
 FUNCTION(CURLMcode, curl_multi_add_handle, (CURLM * multi, CURL* curl),
          (multi, curl), CURLM_OUT_OF_MEMORY)
