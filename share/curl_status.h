@@ -79,8 +79,8 @@ std::optional<long> GetHttpStatus(const absl::Status& status);
 // errors of transfers carry it; WithRequestSent is for a transfer of your own.
 std::optional<bool> GetRequestSent(const absl::Status& status);
 absl::Status WithRequestSent(absl::Status status, bool sent);
-// `status`, an HttpErrorStatus, of an answer after a redirect: an earlier server
-// may have acted on the request. The errors of transfers carry it; for a
+// `status`, an HttpErrorStatus, of an answer after a redirect: an earlier
+// server may have acted on the request. The errors of transfers carry it; for a
 // Response, where `r->redirects` is not 0.
 absl::Status WithRedirects(absl::Status status);
 
@@ -97,9 +97,9 @@ enum class RetrySafety {
 //                  before a byte was sent, 425, 429
 //   kIfIdempotent  a timeout, a broken connection, half an answer, 408, 502,
 //                  503, 504; the above after a redirect
-//   kNever         all else: a certificate, a malformed URL, kCancelled, what is
-//                  too large, out of memory, a callback's Status, any Status
-//                  that carries no CURLcode
+//   kNever         all else: a certificate, a malformed URL, kCancelled, too
+//                  large, out of memory, a callback's Status, any Status that
+//                  carries no CURLcode
 //
 // It does not say when, nor how often. A code alone, of a transfer of your own,
 // is taken to be of one without redirects: see WithRequestSent.
