@@ -100,7 +100,7 @@ TEST_F(CancelTokenTest, EndsARawHandlesTransfer) {
   const auto share = Share::Create().value();
   CURL* const curl = curl_easy_init();
   const std::string stall = url("/stall");
-  curl_easy_setopt(curl, CURLOPT_URL, stall.c_str());
+  ASSERT_EQ(curl_easy_setopt(curl, CURLOPT_URL, stall.c_str()), CURLE_OK);
   Attachment attachment = share->Attach(curl).value();
   CancelToken token;
   std::thread cancels([&] {

@@ -176,9 +176,11 @@ TEST_F(MultiLoopTest, TheUsersProgressFunctionStays) {
   {
     auto use = attachment_.BeginUse();
     const curl_xferinfo_callback count = &CountProgress;
-    curl_easy_setopt(curl_.get(), CURLOPT_XFERINFOFUNCTION, count);
-    curl_easy_setopt(curl_.get(), CURLOPT_XFERINFODATA, &told);
-    curl_easy_setopt(curl_.get(), CURLOPT_NOPROGRESS, 0L);
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_XFERINFOFUNCTION, count),
+              CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_XFERINFODATA, &told),
+              CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_NOPROGRESS, 0L), CURLE_OK);
   }
   for (int i = 0; i < 2; ++i) {
     told = 0;

@@ -362,6 +362,7 @@ void UseAtOnce(Concurrency concurrency) {
   }
   const auto share = NewShare(kBoth, concurrency);
   std::atomic<int> running{4};
+  std::atomic<int> exports{0};
   RunThreads(6, [&](int thread) {
     if (thread < 2) {
       auto easy = Easy::Create();
@@ -389,13 +390,19 @@ void UseAtOnce(Concurrency concurrency) {
         if (CanSaveTlsSessions()) {
           EXPECT_OK(share->ExportTlsSessions().status());
         }
+        ++exports;
       }
     } else {
+      // Each of the two kinds of generation is exported from.
+      auto wait_for_an_export = [&, seen = 0]() mutable {
+        while (exports == seen && running > 0) std::this_thread::yield();
+        seen = exports;
+      };
       while (running > 0) {
         EXPECT_OK(share->Enable(LockData::kDns));
-        absl::SleepFor(absl::Milliseconds(5));
+        wait_for_an_export();
         EXPECT_OK(share->Disable(LockData::kDns));
-        absl::SleepFor(absl::Milliseconds(5));
+        wait_for_an_export();
       }
     }
     --running;
