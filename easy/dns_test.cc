@@ -39,6 +39,7 @@ using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::Lookups;
 using ::curlshare::testing::ScriptName;
 using ::curlshare::testing::StatusIs;
+using ::testing::AnyOf;
 
 constexpr char kName[] = "flaky.curlshare.test";
 constexpr int kOthers = 8;
@@ -216,7 +217,10 @@ TEST_P(DnsTest, AProxysNameIsForgotten) {
     EXPECT_OK(easy.SetOption<CURLOPT_PROXY>(url()));
     return easy.Fetch("http://origin.test/").status();
   };
-  EXPECT_EQ(GetEasyCode(fetch()), CURLE_COULDNT_RESOLVE_PROXY);
+  // 8.14.1 calls it the host's where the resolver's thread is done before
+  // libcurl first looks (Curl_resolv, lib/hostip.c).
+  EXPECT_THAT(GetEasyCode(fetch()),
+              AnyOf(CURLE_COULDNT_RESOLVE_PROXY, CURLE_COULDNT_RESOLVE_HOST));
   for (int i = 0; i < kOthers; ++i) EXPECT_OK(fetch());
 }
 
