@@ -1064,6 +1064,44 @@ TEST(Attach, AgainAndAgainNeedsNoMoreMemory) {
   EXPECT_EQ(LiveLibcurlAllocations(), before);
 }
 
+// However many are attached already: a table of all of them that could not grow
+// must still find each.
+TEST(Attach, EachOfThousandsMayRunOutOfMemory) {
+#ifndef ABSL_HAVE_EXCEPTIONS
+  GTEST_SKIP() << "operator new ends the process";
+#endif
+  constexpr size_t kHandles = 3000;
+  const auto share = Share::Create().value();
+  std::vector<std::unique_ptr<CURL, decltype(&curl_easy_cleanup)>> curls;
+  std::vector<Attachment> attachments;
+  curls.reserve(kHandles);
+  attachments.reserve(kHandles);
+  while (attachments.size() < kHandles) {
+    CURL* const curl =
+        curls.emplace_back(curl_easy_init(), &curl_easy_cleanup).get();
+    for (int64_t n = 1; attachments.size() < curls.size(); ++n) {
+      FailNth(FailurePoint::kOperatorNew, n);
+      absl::StatusOr<Attachment> attachment = [&] {
+        const FailureScope scope;
+        return share->Attach(curl);
+      }();
+      if (StopFailing().failed) {
+        ASSERT_EQ(attachment.status().code(),
+                  absl::StatusCode::kResourceExhausted)
+            << attachment.status();
+        continue;
+      }
+      ASSERT_OK(attachment.status());
+      attachments.push_back(*std::move(attachment));
+    }
+  }
+  EXPECT_EQ(share->attached(), kHandles);
+  for (const auto& curl : curls) {
+    ASSERT_EQ(share->Attach(curl.get()).status().code(),
+              absl::StatusCode::kAlreadyExists);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, TortureTest,
                          ::testing::Combine(::testing::ValuesIn(kWhats),
                                             ::testing::Range(size_t{0},

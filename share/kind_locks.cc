@@ -52,12 +52,13 @@ void KindLocks::Lock(CURL* handle, curl_lock_data kind,
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
   if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) {
-    if (slot->mu.HeldByThisThread() && slot->held > 0) {
+    if (slot->HeldByThisThread() && slot->held > 0) {
       ++slot->held;
       return;
     }
     WaitFor(*slot);
   }
+  slot->holder.store(internal::ThisThreadToken(), std::memory_order_relaxed);
   internal::ThisThread& thread = GetThisThread();
   if (ABSL_PREDICT_FALSE(thread.handles_held == 0)) {
     self->CountOutsideScope(handle);
@@ -75,7 +76,7 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
   // Of a Hold, libcurl can unlock only what it has locked meanwhile.
-  if (ABSL_PREDICT_FALSE(!slot->mu.HeldByThisThread() || slot->held == 1)) {
+  if (ABSL_PREDICT_FALSE(!slot->HeldByThisThread() || slot->held == 1)) {
     self->dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
     return;
   }
@@ -87,6 +88,7 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
     self->NotifyUnlocking(kind);
   }
   --GetThisThread().kind_locks_held;
+  slot->holder.store(nullptr, std::memory_order_relaxed);
   slot->mu.Unlock();
 }
 

@@ -35,8 +35,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
-#include "curlshare/share/internal/owned_mutex.h"
 #include "curlshare/share/internal/this_thread.h"
 
 namespace curlshare {
@@ -148,16 +148,26 @@ class KindLocks {
   static constexpr size_t kSlots = 16;
 
   // Kinds are locked independently of each other: each on a cache line of its
-  // own. The figures are written by the holder of `mu` alone, so that a plain
-  // load and store does; they are atomic for the readers' sake.
+  // own. Everything but `held` is written by the holder of `mu` alone, so that
+  // a plain load and store does; it is atomic for those who read without `mu`.
   struct alignas(ABSL_CACHELINE_SIZE) Slot {
-    internal::OwnedMutex mu;
+    // Only the calling thread itself can have stored its token: the answer is
+    // right without `mu`.
+    bool HeldByThisThread() const {
+      return holder.load(std::memory_order_relaxed) ==
+             internal::ThisThreadToken();
+    }
+
+    absl::Mutex mu;
+    // Tells an unlock of the holder's from one that libcurl gets wrong; null
+    // while nobody holds `mu`.
+    std::atomic<internal::ThreadToken> holder{nullptr};
     std::atomic<uint64_t> taken{0};
     std::atomic<uint64_t> contended{0};
     std::atomic<int64_t> total_wait_ns{0};
     std::atomic<int64_t> longest_wait_ns{0};
-    // Under `mu`: 0 without a Hold, else 1 and what libcurl has locked in it.
-    int held = 0;
+    // 0 without a Hold, else 1 and what libcurl has locked in it.
+    int held ABSL_GUARDED_BY(mu) = 0;
   };
   static_assert(sizeof(Slot) == ABSL_CACHELINE_SIZE,
                 "neighbouring kinds must not share a cache line");

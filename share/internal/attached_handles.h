@@ -11,8 +11,9 @@ namespace curlshare::internal {
 
 class HandleMembership;
 
-// The hash table of this process. It chains the handles themselves, so that it
-// never allocates. Both are safe to call from any thread.
+// The hash table of this process. It chains the handles themselves: an attach
+// that runs out of memory cannot leave it broken (docs/design.md, "A CURL* is
+// attached once"). Both functions are thread-safe.
 
 // Enters `handle`. Where its CURL* is entered already, changes nothing and
 // returns the handle that did so; else null.
