@@ -11,6 +11,8 @@
 //   BM_Kind             cookies and HSTS, beside the same requests without
 //   BM_Psl              cookies with a Domain, so that each answer takes the
 //                       PSL lock: how often threads meet there
+#include <curl/curl.h>
+
 #include <algorithm>
 #include <fstream>
 #include <string>
@@ -206,6 +208,9 @@ void RegisterAll() {
 }  // namespace curlshare::benchmarks
 
 int main(int argc, char** argv) {
+  // For tools/benchmark_report.
+  benchmark::AddCustomContext("libcurl", curl_version());
+  benchmark::AddCustomContext("compiler", __VERSION__);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   curlshare::benchmarks::RegisterAll();

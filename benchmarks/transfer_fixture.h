@@ -33,12 +33,12 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
-#include "benchmarks/report_process.h"
 #include "curlshare/easy/easy.h"
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
 #include "curlshare/verification/raw_share.h"
+#include "curlshare/verification/temp_file.h"
 
 namespace curlshare::benchmarks {
 
@@ -141,8 +141,8 @@ class World {
   }
   CURLSH* raw_share() const { return raw_ == nullptr ? nullptr : raw_->get(); }
   HandMadePool& pool() { return pool_; }
-  // Where the job asks for the bundle.
-  std::string ca_file() const { return directory_.path() + "/ca.pem"; }
+  // Where the job asks for the bundle: that and the server's own certificate.
+  const std::string& ca_file() const { return ca_file_.path(); }
   std::mutex& one_call() { return one_call_; }
 
   // Each thread calls Prepare before it does anything, which makes the job's
@@ -163,7 +163,7 @@ class World {
   std::unique_ptr<testing::RawShare> raw_;
   std::vector<std::unique_ptr<Share>> shares_;
   HandMadePool pool_;
-  const TempDirectory directory_;
+  const testing::TempFile ca_file_;
   std::mutex one_call_;
   absl::Barrier all_prepared_;
   absl::Barrier all_ready_;

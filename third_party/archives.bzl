@@ -63,15 +63,6 @@ def curl_share_archives():
 
     maybe(
         http_archive,
-        name = "md4c",
-        build_file = Label("//third_party:md4c.BUILD"),
-        sha256 = "4a457df853425b6bb6e3457aa1d1a13bccec587a04c38c622b1013a0da41439f",
-        strip_prefix = "md4c-release-0.4.8",
-        urls = ["https://github.com/mity/md4c/archive/refs/tags/release-0.4.8.tar.gz"],
-    )
-
-    maybe(
-        http_archive,
         name = "nlohmann_json",
         build_file = Label("//third_party:nlohmann_json.BUILD"),
         sha256 = "0d8ef5af7f9794e3263480193c491549b2ba6cc74bb018906202ada498a79406",
