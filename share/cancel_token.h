@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Ends transfers, whenever they are: before they begin, while they wait, and
-// under way.
+// CancelToken: ends transfers before they begin, while they wait for their
+// turn, or while they are under way.
 //
 //   CancelToken token;
 //   std::thread worker([&easy, token] {
@@ -9,10 +9,6 @@
 //     ...
 //   });
 //   token.Cancel();  // the Fetch returns kCancelled, begun or not
-//
-// Easy::Cancel and Attachment::Cancel end what is under way just then: one that
-// comes too early misses the transfer, and one that comes too late hits the
-// next. A token goes with its transfers alone.
 #ifndef CURLSHARE_SHARE_CANCEL_TOKEN_H_
 #define CURLSHARE_SHARE_CANCEL_TOKEN_H_
 
@@ -27,23 +23,35 @@ namespace internal {
 class Handle;
 }  // namespace internal
 
-// A copy is the same token. Safe for concurrent use, but for its assignment and
-// destruction; a transfer needs it only for the call that starts it. For any
-// number of transfers, at once or one after the other.
+// Cancels the transfers that were given this token, and no others. Easy::Cancel
+// and Attachment::Cancel are different: they end whatever transfer is under way
+// at that moment. Called too early, they miss the transfer; called too late,
+// they end the next one.
+//
+// One token serves any number of transfers, at once or one after the other. A
+// copy is the same token. The caller owns its token; a transfer copies what it
+// needs of it, so that the token may be destroyed in a callback of the
+// transfer.
+//
+// Thread-safe, except that assignment and destruction of one CancelToken object
+// must not run at the same time as other calls on that object.
 class CancelToken {
  public:
-  // Not cancelled. Without memory, transfers with it return kResourceExhausted.
+  // A token that is not cancelled. If there is no memory for it, transfers with
+  // it return kResourceExhausted.
   CancelToken() : state_(new (std::nothrow) internal::CancelState()) {}
   CancelToken(const CancelToken&) = default;
   CancelToken& operator=(const CancelToken&) = default;
 
-  // For good: ends the transfers under way with this token, promptly, with
-  // kCancelled, and has later ones return it at once. Neither has an effect on
-  // one that has ended. May be called in callbacks, those of the transfer's own
-  // included. Waits for nothing but mutexes that are held for a moment.
+  // Cancels the token for good. Transfers that are under way with it end
+  // promptly, and return kCancelled; later ones return kCancelled at once. A
+  // transfer that has ended is not affected. May be called in any callback,
+  // also in one of such a transfer. Waits only for mutexes that are held for a
+  // moment.
   void Cancel() {
     if (state_ != nullptr) state_->Cancel();
   }
+  // Whether any copy of this token was cancelled.
   bool cancelled() const { return state_ != nullptr && state_->cancelled(); }
 
  private:

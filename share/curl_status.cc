@@ -19,7 +19,8 @@
 namespace curlshare {
 namespace {
 
-// The payload is the code in decimal, so that a Status that is printed tells.
+// The payloads, by type URL. Each is a number in decimal, so that a Status
+// which is printed shows it.
 constexpr absl::string_view kEasyUrl = "curl_share/CURLcode";
 constexpr absl::string_view kShareUrl = "curl_share/CURLSHcode";
 constexpr absl::string_view kMultiUrl = "curl_share/CURLMcode";
@@ -31,9 +32,9 @@ constexpr absl::string_view kEasyPrefix = "CURLE_";
 constexpr absl::string_view kSharePrefix = "CURLSHE_";
 constexpr absl::string_view kMultiPrefix = "CURLM_";
 
-// By number. The headers of the oldest libcurl that is supported lack the
-// newest codes, so that the table cannot be a switch over the enumerators. ""
-// stands for a number that libcurl no longer uses.
+// The names by number. Not a switch over the enumerators: the headers of the
+// oldest libcurl that is supported lack the newest codes. "" stands for a
+// number that libcurl no longer uses.
 constexpr absl::string_view kEasyNames[] = {"OK",
                                             "UNSUPPORTED_PROTOCOL",
                                             "FAILED_INIT",
@@ -140,7 +141,7 @@ constexpr absl::string_view kEasyNames[] = {"OK",
 constexpr absl::string_view kShareNames[] = {
     "OK", "BAD_OPTION", "IN_USE", "INVALID", "NOMEM", "NOT_BUILT_IN"};
 
-// From CURLM_OK; CURLM_CALL_MULTI_PERFORM is -1.
+// Begins at CURLM_OK. CURLM_CALL_MULTI_PERFORM, -1, is not in the table.
 constexpr absl::string_view kMultiNames[] = {"OK",
                                              "BAD_HANDLE",
                                              "BAD_EASY_HANDLE",
@@ -231,9 +232,10 @@ absl::StatusCode ToStatusCode(CURLcode code) {
     case CURLE_RECURSIVE_API_CALL:
     case CURLE_SEND_FAIL_REWIND:
     case CURLE_TOO_MANY_REDIRECTS:
-    case CURLE_HTTP_RETURNED_ERROR:  // with the HTTP status: see below
+    case CURLE_HTTP_RETURNED_ERROR:  // if the HTTP status is not known
       return absl::StatusCode::kFailedPrecondition;
     case CURLE_ABORTED_BY_CALLBACK:
+    // libcurl reports these two when a write or read callback fails.
     case CURLE_WRITE_ERROR:
     case CURLE_READ_ERROR:
     case CURLE_CHUNK_FAILED:
@@ -246,8 +248,8 @@ absl::StatusCode ToStatusCode(CURLcode code) {
   }
 }
 
-// As google/rpc/code.proto has it; 408, 410 and 502, which it does not name, as
-// what they are closest to.
+// As in google/rpc/code.proto. It does not name 408, 410, 416 and 502: they get
+// what is closest in meaning.
 absl::StatusCode HttpToStatusCode(long http_status) {
   switch (http_status) {
     case 400:
@@ -281,6 +283,9 @@ absl::StatusCode HttpToStatusCode(long http_status) {
   }
 }
 
+// The HTTP statuses after which a retry makes sense. With 425 and 429 the
+// server says that it has not processed the request. After the others it, or a
+// server behind it, may have.
 RetrySafety HttpRetrySafety(int http_status) {
   switch (http_status) {
     case 425:  // RFC 8470, section 5.2
@@ -296,6 +301,9 @@ RetrySafety HttpRetrySafety(int http_status) {
   }
 }
 
+// What the code alone says. kAlways: libcurl reports it while it makes a
+// connection. kIfIdempotent: libcurl may report it before or after it has sent
+// a request.
 RetrySafety CodeRetrySafety(CURLcode code) {
   switch (code) {
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -360,12 +368,16 @@ absl::StatusCode ToStatusCode(CURLMcode code) {
   }
 }
 
-// `status` with the payload; where there is no memory for it, without.
+// `status` with the payload `number` under `url`; without it if there is no
+// memory for it.
 absl::Status WithPayload(const absl::Status& status, absl::string_view url,
                          int number) noexcept {
   const auto copy = [&] {
-    // Anew, since what SetPayload of a Status that is shared throws leaves that
-    // one with a reference too few.
+    // A new Status, not a copy of `status`. SetPayload on a Status whose
+    // representation is shared clones it, gives up its reference to the old
+    // one, and only then stores the payload. If that throws, the copy still
+    // points at the old one and drops the same reference again
+    // (StatusRep::CloneAndUnref in absl/status/internal/status_internal.cc).
     absl::Status result(status.code(), status.message());
     status.ForEachPayload(
         [&](absl::string_view type_url, const absl::Cord& payload) {
@@ -385,6 +397,8 @@ absl::Status WithPayload(const absl::Status& status, absl::string_view url,
 #endif
 }
 
+// The Status of `code`. `name` is the constant without its prefix; if empty,
+// the number takes its place. Throws nothing.
 template <typename Code>
 absl::Status Make(absl::StatusCode status, Code code, absl::string_view url,
                   absl::string_view call, absl::string_view prefix,
@@ -399,6 +413,7 @@ absl::Status Make(absl::StatusCode status, Code code, absl::string_view url,
       url, number);
 }
 
+// The payload under `url` as a number; nullopt if there is none.
 std::optional<int> GetNumber(const absl::Status& status,
                              absl::string_view url) {
   const std::optional<absl::Cord> payload = status.GetPayload(url);
@@ -452,8 +467,9 @@ absl::Status HttpErrorStatus(long http_status, absl::string_view call,
 }
 
 std::optional<long> GetHttpStatus(const absl::Status& status) {
-  // A callback's Status may have come from another transfer: its code is that
-  // of the callback then.
+  // Not every Status with this payload is an HttpErrorStatus: a callback may
+  // return the Status of another transfer. WithEasyCode has then replaced the
+  // code by that of the callback's failure.
   if (GetEasyCode(status) != CURLE_HTTP_RETURNED_ERROR) return std::nullopt;
   return Get<long>(status, kHttpUrl);
 }
@@ -481,7 +497,8 @@ RetrySafety GetRetrySafety(const absl::Status& status) {
   }
   if (const std::optional<long> http_status = GetHttpStatus(status)) {
     const RetrySafety safety = HttpRetrySafety(static_cast<int>(*http_status));
-    // An earlier server may have acted on it.
+    // The server that answered has not acted on the request, but one before the
+    // redirect may have.
     return safety == RetrySafety::kAlways &&
                    GetNumber(status, kRedirectsUrl).has_value()
                ? RetrySafety::kIfIdempotent
@@ -489,6 +506,8 @@ RetrySafety GetRetrySafety(const absl::Status& status) {
   }
   const RetrySafety safety = CodeRetrySafety(*code);
   if (safety == RetrySafety::kNever) return safety;
+  // What is known of this transfer counts for more than what its code says in
+  // general: after a redirect, even "could not connect" comes too late.
   const std::optional<bool> sent = GetRequestSent(status);
   if (!sent.has_value()) return safety;
   return *sent ? RetrySafety::kIfIdempotent : RetrySafety::kAlways;

@@ -1,4 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// Invariants:
+//  - Only the thread that holds Slot::mu reads or writes Slot::held and writes
+//    the figures. stats() reads the figures at any time.
+//  - ThisThread::kind_locks_held is the number of slots, of all KindLocks, that
+//    the thread holds. A lock that libcurl takes within a Hold of the same kind
+//    does not count again.
+//  - libcurl locks and unlocks a kind on the same thread, and never locks a
+//    kind that the thread holds already. So a second lock by the holder can
+//    only come from within a Hold.
+//  - Nothing here throws, or calls anything but the observer: libcurl, which is
+//    C, calls these functions with locks held.
 #include "curlshare/share/kind_locks.h"
 
 #include <curl/curl.h>
@@ -18,14 +29,15 @@ namespace {
 
 using internal::GetThisThread;
 
-// curl_share_setopt is variadic: nothing else would notice a wrong prototype
-// (curl issue 8573).
+// curl_share_setopt is variadic: without this, the compiler would accept a
+// wrong prototype (curl issue 8573).
 static_assert(
     std::is_convertible_v<decltype(&KindLocks::Lock), curl_lock_function>);
 static_assert(
     std::is_convertible_v<decltype(&KindLocks::Unlock), curl_unlock_function>);
 
-// For figures with one writer at a time.
+// For figures that one thread at a time writes: cheaper than fetch_add, which
+// is a locked instruction on x86.
 template <typename T>
 void Add(std::atomic<T>& figure, T by) {
   figure.store(figure.load(std::memory_order_relaxed) + by,
@@ -35,23 +47,27 @@ void Add(std::atomic<T>& figure, T by) {
 }  // namespace
 
 KindLocks::Slot* KindLocks::Find(const curl_lock_data& kind) {
-  // Not a cast: to read a number that the enumeration has no room for is
-  // undefined, and a compiler may take the check below for superfluous.
+  // A cast would read `kind` as a curl_lock_data. If the enumeration has no
+  // room for the number, that is undefined behaviour, and the compiler may
+  // leave out the check below.
   std::underlying_type_t<curl_lock_data> index;
   static_assert(sizeof(index) == sizeof(kind));
   std::memcpy(&index, &kind, sizeof(index));
   return ABSL_PREDICT_TRUE(index < kSlots) ? &slots_[index] : nullptr;
 }
 
-// The usual path of both is kept to a few instructions: what is seldom needed
-// is in functions of its own.
+// libcurl calls Lock and Unlock several times in each transfer, so that their
+// usual path is kept to a few instructions. Rare cases are in functions of
+// their own, which are not inlined.
 
 void KindLocks::Lock(CURL* handle, curl_lock_data kind,
                      curl_lock_access /*access*/, void* locks) noexcept {
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
+  // First without waiting, to tell a contended lock from a free one.
   if (ABSL_PREDICT_FALSE(!slot->mu.TryLock())) {
+    // `held` may be read because this thread holds `mu`.
     if (slot->HeldByThisThread() && slot->held > 0) {
       ++slot->held;
       return;
@@ -60,6 +76,8 @@ void KindLocks::Lock(CURL* handle, curl_lock_data kind,
   }
   slot->holder.store(internal::ThisThreadToken(), std::memory_order_relaxed);
   internal::ThisThread& thread = GetThisThread();
+  // Zero: this thread is in no Use, Transfer or call of this library that uses
+  // a handle (this_thread.h).
   if (ABSL_PREDICT_FALSE(thread.handles_held == 0)) {
     self->CountOutsideScope(handle);
   }
@@ -75,7 +93,8 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
-  // Of a Hold, libcurl can unlock only what it has locked meanwhile.
+  // Within a Hold, libcurl may unlock only what it has locked since: at 1 there
+  // is nothing of libcurl's left to unlock.
   if (ABSL_PREDICT_FALSE(!slot->HeldByThisThread() || slot->held == 1)) {
     self->dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
     return;
@@ -94,11 +113,13 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
 
 KindLocks::Hold::Hold(KindLocks* locks, curl_lock_data kind) noexcept
     : locks_(locks), kind_(kind) {
+  // No handle: this is a call of the library's own, not one outside its scopes.
   Lock(nullptr, kind, CURL_LOCK_ACCESS_SINGLE, locks);
   locks->Find(kind)->held = 1;
 }
 
 KindLocks::Hold::~Hold() {
+  // Otherwise Unlock would take this for one that libcurl must not make.
   locks_->Find(kind_)->held = 0;
   Unlock(nullptr, kind_, locks_);
 }
@@ -125,7 +146,8 @@ void KindLocks::CountOutOfRange() noexcept {
 }
 
 void KindLocks::CountOutsideScope(const CURL* handle) noexcept {
-  // Null: of curl_share_cleanup, or a Hold.
+  // A null handle means curl_share_cleanup or a Hold: both are calls of this
+  // library.
   if (handle == nullptr || unwatched_.load(std::memory_order_relaxed) != 0) {
     return;
   }
@@ -134,6 +156,7 @@ void KindLocks::CountOutsideScope(const CURL* handle) noexcept {
 
 KindLockStats KindLocks::stats(curl_lock_data kind) const {
   KindLockStats stats;
+  // A cast suffices here: callers pass an enumerator, unlike libcurl in Lock.
   const auto index = static_cast<size_t>(kind);
   if (index >= kSlots) return stats;
   const Slot& slot = slots_[index];

@@ -8,14 +8,19 @@
 //   ...
 //   LOG(INFO) << locks->stats(CURL_LOCK_DATA_DNS);
 //
-// Users of Share never meet this class but for its statistics and for
-// LockObserver, with which tests watch and steer the locking.
+// A user of Share needs only the statistics, and LockObserver, with which tests
+// watch and steer the locking. The rest is for the implementation.
 //
-// Lock, Unlock            the two callbacks
-// Hold                    one of the locks, around calls of libcurl's
-// stats                   what was taken, and what it cost
-// dropped_unlocks, out_of_range   calls of libcurl that had to be ignored
-// ThisThreadHoldsAny      is the caller inside libcurl's critical section?
+// KindLockStats           what one lock did, and what it cost
+// LockObserver            watches the callbacks
+// KindLocks
+//   Lock, Unlock          the two callbacks
+//   Hold                  holds one of the locks around calls of libcurl
+//   stats                 the statistics of one kind
+//   dropped_unlocks, out_of_range, outside_scopes
+//                         calls of libcurl that were wrong, or came from the
+//                         wrong place
+//   ThisThreadHoldsAny    is the caller inside libcurl's critical section?
 //
 // Source: https://curl.se/libcurl/c/CURLSHOPT_LOCKFUNC.html
 #ifndef CURLSHARE_SHARE_KIND_LOCKS_H_
@@ -41,12 +46,13 @@
 
 namespace curlshare {
 
-// What one kind's lock did since its share was created.
+// What the lock of one kind did since its share was created. Thread-compatible:
+// a plain value.
 struct KindLockStats {
-  uint64_t taken = 0;         // times it was locked
-  uint64_t contended = 0;     // of those, times another thread held it
-  absl::Duration total_wait;  // waited for it, all threads together
-  absl::Duration longest_wait;
+  uint64_t taken = 0;           // times it was locked
+  uint64_t contended = 0;       // of those, times when another thread held it
+  absl::Duration total_wait;    // time spent waiting, all threads together
+  absl::Duration longest_wait;  // the longest single wait
 
   template <typename Sink>
   friend void AbslStringify(Sink& sink, const KindLockStats& stats) {
@@ -61,46 +67,65 @@ struct KindLockStats {
 };
 
 // Watches the lock callbacks of a share: for tests that record or block them,
-// and for tracing. Called on the thread that locks, while it holds the lock,
-// in the middle of libcurl: it must not call libcurl, nor this library, and
-// must not throw. `kind` may also be CURL_LOCK_DATA_SHARE, libcurl's lock of
-// the share itself. Implementations must be safe for concurrent use.
+// and for tracing (ShareOptions::lock_observer). Both methods are called on the
+// thread that locks, while it holds the lock, in the middle of libcurl. They
+// must not call libcurl or this library, and must not throw. `kind` may also be
+// CURL_LOCK_DATA_SHARE, libcurl's lock of the share itself.
+//
+// Implementations must be thread-safe. The observer lives as long as the share
+// and every handle that is attached to it.
 class LockObserver {
  public:
   virtual ~LockObserver() = default;
+  // Right after the calling thread has got the lock.
   virtual void OnLocked(curl_lock_data kind) noexcept = 0;
+  // Right before the calling thread gives the lock up.
   virtual void OnUnlocking(curl_lock_data kind) noexcept = 0;
 };
 
-// One mutex a kind. Safe for concurrent use. Not movable: libcurl keeps its
-// address. Whoever creates it keeps it alive until the CURLSH and every handle
-// that was ever attached to it have gone: curl_easy_cleanup still calls these
-// callbacks.
+// One mutex for each kind of data. A single mutex for all kinds would deadlock:
+// libcurl takes PSL while it holds COOKIE, and DNS while it holds CONNECT.
 //
-// Every lock is exclusive, also where libcurl says CURL_LOCK_ACCESS_SHARED:
-// libcurl does not tell the unlock callback which it was.
+// Every lock is exclusive, also where libcurl asks for CURL_LOCK_ACCESS_SHARED:
+// the unlock callback is not told which of the two it ends.
+//
+// Thread-safe. What a thread did before an unlock happens before what the next
+// thread does that locks the same kind.
+//
+// The owner must keep this object, at the same address, until the CURLSH and
+// every handle that was ever attached to it have been freed: libcurl keeps the
+// address, and curl_easy_cleanup still calls the callbacks.
 class KindLocks {
  public:
+  // `observer` may be null.
   explicit KindLocks(std::shared_ptr<LockObserver> observer = nullptr)
       : observer_(std::move(observer)) {}
   KindLocks(const KindLocks&) = delete;
   KindLocks& operator=(const KindLocks&) = delete;
 
-  // The callbacks; `locks` is a KindLocks*. A kind that this class has no slot
-  // for is counted in out_of_range() and otherwise ignored: only kinds that
-  // LockData names are ever shared. An unlock by a thread that does not hold
-  // the lock is counted in dropped_unlocks() and ignored: libcurl 8.20 to 8.22
-  // does that in curl_easy_ssls_import.
-  // (What the one locks the other unlocks: the analysis cannot follow.)
+  // The callbacks, for curl_share_setopt; `locks` is the KindLocks*. Lock waits
+  // until the lock is free; it is not recursive, except within a Hold.
+  //
+  // A call for a kind that this class has no slot for is counted in
+  // out_of_range() and ignored. It is harmless, since this library shares only
+  // the kinds that LockData names. An unlock by a thread that does not hold the
+  // lock is counted in dropped_unlocks() and ignored: libcurl 8.20 to 8.22 does
+  // that in curl_easy_ssls_import, with data that it cannot read
+  // (Curl_ssl_session_import in lib/vtls/vtls_scache.c).
+  //
+  // No thread-safety analysis: what one function locks, the other unlocks.
   static void Lock(CURL* handle, curl_lock_data kind, curl_lock_access access,
                    void* locks) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS;
   static void Unlock(CURL* handle, curl_lock_data kind,
                      void* locks) noexcept ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
-  // Holds the lock of a kind for as long as it lives; what libcurl locks and
-  // unlocks of that kind on this thread meanwhile is a part of that. For calls
-  // of libcurl that look at what the lock guards before they take it. Nothing
-  // of the user's may run meanwhile, and no Hold of the same kind may be made.
+  // Holds the lock of one kind from construction to destruction. If libcurl
+  // locks and unlocks the same kind on this thread meanwhile, that nests. For
+  // calls of libcurl that look at what the lock guards before they take it
+  // (curl_easy_ssls_export and _import, from libcurl 8.20 on).
+  //
+  // Not thread-safe; used by one thread. Meanwhile no code of the user may run,
+  // and this thread must not make another Hold of the same kind.
   class Hold {
    public:
     // REQUIRES: `kind` is one that LockData names.
@@ -115,9 +140,11 @@ class KindLocks {
     const curl_lock_data kind_;
   };
 
-  // A snapshot; zeroes for a kind without a slot. Figures of one kind that is
-  // being locked meanwhile may be one lock apart from each other.
+  // The statistics of `kind`; all zero for a kind without a slot. If the kind
+  // is being locked meanwhile, the figures may be one lock apart from each
+  // other.
   KindLockStats stats(curl_lock_data kind) const;
+  // Unlocks that were ignored, and calls for kinds without a slot: see Lock.
   uint64_t dropped_unlocks() const {
     return dropped_unlocks_.load(std::memory_order_relaxed);
   }
@@ -126,54 +153,61 @@ class KindLocks {
   }
 
   // Locks that libcurl took for a handle while the calling thread was in no
-  // Use, Transfer or other call of this library: 0 unless WatchScopes().
+  // Use, no Transfer and no other call of this library. Always 0 before
+  // WatchScopes() is called.
   uint64_t outside_scopes() const {
     return outside_scopes_.load(std::memory_order_relaxed);
   }
+  // Begins to count them. REQUIRES: no handle is in use yet.
   void WatchScopes() { unwatched_.store(0, std::memory_order_relaxed); }
-  // Not while handles may be used on any thread.
+  // Between these two nothing is counted: libcurl may rightly be called on any
+  // thread (TransferOptions::any_thread). Pairs may overlap.
   void BeginAnyThread() { unwatched_.fetch_add(1, std::memory_order_relaxed); }
   void EndAnyThread() { unwatched_.fetch_sub(1, std::memory_order_relaxed); }
 
-  // True inside a user callback that libcurl runs while it holds a lock of
-  // some share (CURLOPT_DEBUGFUNCTION, CURLOPT_CLOSESOCKETFUNCTION): whatever
-  // takes a share's lock there could wait for itself.
+  // Whether the calling thread holds a lock of any share. True inside a user
+  // callback that libcurl runs while it holds one (CURLOPT_DEBUGFUNCTION,
+  // CURLOPT_CLOSESOCKETFUNCTION). There, a call that takes a share's lock could
+  // wait for its own thread.
   static bool ThisThreadHoldsAny() {
     return internal::GetThisThread().kind_locks_held > 0;
   }
 
  private:
-  // More than libcurl has today (CURL_LOCK_DATA_LAST is 8), since the running
-  // libcurl may be newer than the headers.
+  // More than libcurl has today (CURL_LOCK_DATA_LAST is 8): the running libcurl
+  // may be newer than the headers.
   static constexpr size_t kSlots = 16;
 
-  // Kinds are locked independently of each other: each on a cache line of its
-  // own. Everything but `held` is written by the holder of `mu` alone, so that
-  // a plain load and store does; it is atomic for those who read without `mu`.
+  // The lock of one kind and its figures. Each has a cache line of its own,
+  // since threads lock different kinds independently of each other. Only the
+  // thread that holds `mu` writes the figures, so that a plain load and store
+  // suffice; they are atomic because stats() reads them without `mu`.
   struct alignas(ABSL_CACHELINE_SIZE) Slot {
-    // Only the calling thread itself can have stored its token: the answer is
-    // right without `mu`.
+    // Right without `mu`: only the calling thread can have stored its token.
     bool HeldByThisThread() const {
       return holder.load(std::memory_order_relaxed) ==
              internal::ThisThreadToken();
     }
 
     absl::Mutex mu;
-    // Tells an unlock of the holder's from one that libcurl gets wrong; null
-    // while nobody holds `mu`.
+    // The thread that holds `mu`, or null. By this record an unlock that libcurl
+    // gets wrong is told from one by the holder; absl::Mutex cannot be asked.
     std::atomic<internal::ThreadToken> holder{nullptr};
     std::atomic<uint64_t> taken{0};
     std::atomic<uint64_t> contended{0};
     std::atomic<int64_t> total_wait_ns{0};
     std::atomic<int64_t> longest_wait_ns{0};
-    // 0 without a Hold, else 1 and what libcurl has locked in it.
+    // 0 without a Hold; within a Hold, 1 plus the locks that libcurl has taken
+    // and not yet released.
     int held ABSL_GUARDED_BY(mu) = 0;
   };
   static_assert(sizeof(Slot) == ABSL_CACHELINE_SIZE,
                 "neighbouring kinds must not share a cache line");
 
-  // By reference, as what libcurl passes may be no value of the enumeration.
+  // The slot of `kind`; null if there is none. By reference: what libcurl
+  // passes may be no value of the enumeration, and must not be read as one.
   Slot* Find(const curl_lock_data& kind);
+  // Locks `slot`, and records the wait.
   ABSL_ATTRIBUTE_NOINLINE static void WaitFor(Slot& slot) noexcept
       ABSL_EXCLUSIVE_LOCK_FUNCTION(slot.mu);
   ABSL_ATTRIBUTE_NOINLINE void NotifyUnlocking(curl_lock_data kind) noexcept;
@@ -185,6 +219,8 @@ class KindLocks {
   std::atomic<uint64_t> dropped_unlocks_{0};
   std::atomic<uint64_t> out_of_range_{0};
   std::atomic<uint64_t> outside_scopes_{0};
+  // Number of reasons not to count in outside_scopes_: 1 before WatchScopes(),
+  // and 1 for each BeginAnyThread() that has not ended.
   std::atomic<int> unwatched_{1};
 };
 

@@ -29,6 +29,9 @@ static_assert(static_cast<int>(LockData::kConnect) == CURL_LOCK_DATA_CONNECT);
 static_assert(static_cast<int>(LockData::kPsl) == CURL_LOCK_DATA_PSL);
 static_assert(static_cast<int>(LockData::kHsts) == CURL_LOCK_DATA_HSTS);
 
+// Tries each kind on a CURLSH. There is no other way to ask the libcurl that
+// runs: the features of curl_version_info() do not tell of cookies, and the
+// headers may be those of another libcurl.
 absl::StatusOr<LockDataSet> Probe() {
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
   CURLSH* share = curl_share_init();
@@ -36,12 +39,15 @@ absl::StatusOr<LockDataSet> Probe() {
   LockDataSet available;
   CURLSHcode code = CURLSHE_OK;
   for (LockData kind : LockDataSet::All()) {
-    // Each kind once: a second SHARE of CONNECT leaks before 8.10.
+    // Each kind only once: before 8.10, sharing CONNECT a second time leaks the
+    // first pool (curl_share_setopt in lib/share.c).
     code = curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind));
     if (code == CURLSHE_OK) available = available | kind;
-    if (code == CURLSHE_NOMEM) break;  // says nothing about the kind
+    // Out of memory does not tell whether libcurl has the kind. Any other error
+    // means that it was built without.
+    if (code == CURLSHE_NOMEM) break;
   }
-  // Nothing was ever attached, so that this cannot fail.
+  // Fails only while a handle is attached (CURLSHE_IN_USE), and none ever was.
   (void)curl_share_cleanup(share);
   if (code == CURLSHE_NOMEM) {
     return ShareStatus(code, "curl_share_setopt(CURLSHOPT_SHARE)");
@@ -70,8 +76,8 @@ absl::string_view LockDataName(LockData kind) {
 }
 
 absl::StatusOr<LockDataSet> LockDataSet::FindAvailable() {
-  // Probed once, but for failures. Two threads may do it at once: the answer is
-  // the same.
+  // Not a static with an initialiser: after a failure the next call must probe
+  // again. Two threads may probe at the same time; they get the same answer.
   static std::atomic<LockDataSet> available{LockDataSet()};
   static std::atomic<bool> known{false};
   if (!known.load(std::memory_order_acquire)) {

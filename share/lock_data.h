@@ -15,7 +15,7 @@
 //   Contains, ContainsAll, empty, size, begin, end
 //   |, &, -, ==                   set algebra
 //
-// Source: https://curl.se/libcurl/c/curl_share_setopt.html
+// Source: https://curl.se/libcurl/c/CURLSHOPT_SHARE.html
 #ifndef CURLSHARE_SHARE_LOCK_DATA_H_
 #define CURLSHARE_SHARE_LOCK_DATA_H_
 
@@ -29,14 +29,14 @@
 
 namespace curlshare {
 
-// A kind of data that a share can hold. The value is that of libcurl's
-// constant of the same name, so that static_cast<curl_lock_data> converts.
+// A kind of data that a share can hold. Each value is that of libcurl's
+// constant of the same name, so that static_cast<curl_lock_data> converts it.
 enum class LockData : int {
   kCookie = 2,  // CURL_LOCK_DATA_COOKIE: the cookie jar
   // CURL_LOCK_DATA_DNS: the DNS cache. The shortest CURLOPT_DNS_CACHE_TIMEOUT
-  // of any handle holds for all; one of 0 empties the cache at the end of each
-  // of that handle's transfers. Set the same on all; to look one name up anew,
-  // set CURLOPT_RESOLVE to "-HOST:PORT".
+  // of any handle applies to all of them, so set the same on each; with 0, the
+  // end of each transfer of that handle empties the cache. To look up one name
+  // anew, set CURLOPT_RESOLVE to "-HOST:PORT".
   kDns = 3,
   kSslSession = 4,  // CURL_LOCK_DATA_SSL_SESSION: TLS sessions and tickets
   kConnect = 5,     // CURL_LOCK_DATA_CONNECT: the pool of open connections
@@ -45,20 +45,20 @@ enum class LockData : int {
 };
 
 // "cookie", "dns", "ssl_session", "connect", "psl" or "hsts"; "invalid" for a
-// value that is none of the enumerators. The string is static.
+// value that is none of the enumerators. Thread-safe; the string is static.
 absl::string_view LockDataName(LockData kind);
 
-// A set of kinds. A value type: thread-compatible, free to copy.
+// A set of kinds. Thread-compatible: a plain value, cheap to copy.
 class LockDataSet {
  public:
   class Iterator;
 
   constexpr LockDataSet() = default;
-  // Values that are none of the enumerators are left out.
+  // Ignores values that are none of the enumerators.
   constexpr LockDataSet(std::initializer_list<LockData> kinds) {
     for (LockData kind : kinds) bits_ |= Bit(kind);
   }
-  // One kind is a set too: share->Enable(LockData::kDns).
+  // Implicit, so that one kind can stand for a set: Enable(LockData::kDns).
   constexpr LockDataSet(LockData kind)  // NOLINT(google-explicit-constructor)
       : bits_(Bit(kind)) {}
 
@@ -68,20 +68,24 @@ class LockDataSet {
             LockData::kConnect, LockData::kPsl, LockData::kHsts};
   }
 
-  // The kinds that the running libcurl can share: it is asked once, at the
-  // first call, and a build without libpsl, say, lacks kPsl. Safe to call from
-  // any thread. Errors of InitLibcurl(); kResourceExhausted when out of memory;
-  // the next call then asks again.
+  // The kinds that the running libcurl can share. A build without libpsl, for
+  // example, lacks kPsl. libcurl is asked at the first call, and the answer is
+  // kept. Thread-safe.
+  //
+  // Returns the errors of InitLibcurl(), and kResourceExhausted when out of
+  // memory. After an error the next call asks again.
   static absl::StatusOr<LockDataSet> FindAvailable();
-  // The same; empty where that fails.
+  // The same; the empty set where FindAvailable() returns an error.
   static LockDataSet Available();
 
-  // Reads names separated by commas, in any case, blanks allowed around each:
-  // "dns,ssl_session". "all" stands for every kind, "none" (or nothing) for
-  // none. kInvalidArgument, with the names that there are, for any other name.
+  // Reads names that are separated by commas: "dns,ssl_session". Upper and
+  // lower case are the same; blanks around a name are ignored. "all" stands for
+  // every kind; "none", and an empty text, for no kind.
+  //
+  // kInvalidArgument: any other name; the message lists the valid ones.
   static absl::StatusOr<LockDataSet> Parse(absl::string_view text);
 
-  // What Parse reads: "dns,ssl_session", "none" when empty.
+  // The set as Parse reads it: "dns,ssl_session"; "none" for the empty set.
   std::string ToString() const;
 
   constexpr bool Contains(LockData kind) const {
@@ -97,7 +101,7 @@ class LockDataSet {
     return n;
   }
 
-  // In the order of the enumerators.
+  // For loops over the kinds of the set, in the order of the enumerators.
   constexpr Iterator begin() const;
   constexpr Iterator end() const;
 
@@ -140,6 +144,8 @@ class LockDataSet {
   uint32_t bits_ = 0;
 };
 
+// A position in a copy of a LockDataSet: just what a range-based for loop
+// needs. Thread-compatible. Stays valid when the set changes or is destroyed.
 class LockDataSet::Iterator {
  public:
   constexpr LockData operator*() const { return static_cast<LockData>(value_); }

@@ -14,6 +14,7 @@
 namespace curlshare {
 namespace {
 
+// The oldest libcurl that InitLibcurl() accepts.
 constexpr uint32_t kFirst = LibcurlVersion(7, 88, 0);
 constexpr uint32_t kOpen = UINT32_MAX;
 
@@ -22,6 +23,24 @@ constexpr uint32_t Before(uint32_t major, uint32_t minor) {
   return LibcurlVersion(major, minor, 0) - 1;
 }
 
+// Rules of the table: the rows of a kind stand together, by version, and each
+// begins where the previous one ends (LockSafety() relies on the order).
+// "Tried" means: run under ThreadSanitizer, with libcurl instrumented, by the
+// race matrix (docs/lock_safety.md).
+//
+// Where the races are in libcurl:
+//  - kCookie, 8.11 to 8.15: Curl_cookie_getlist (lib/cookie.c) returns pointers
+//    into the jar, where it returned copies before; http_cookies (lib/http.c)
+//    uses them after it has released the lock. From 8.16 on it holds the lock
+//    until it has used them.
+//  - kSslSession, before 8.10: all connections to a host get the same
+//    SSL_SESSION from the cache (lib/vtls/openssl.c).
+//  - kConnect, the pool that this library does not use: CPOOL_IS_LOCKED
+//    (lib/conncache.c, in 8.14.1 and later) does not tell whether it is the
+//    calling thread that has locked the pool.
+//  - kHsts: Curl_hsts_parse and the look-up (Curl_hsts, in 8.22
+//    Curl_hsts_applies; lib/hsts.c) take no lock; only Curl_hsts_loadfiles
+//    does.
 constexpr LockSafetyRow kTable[] = {
     {LockData::kCookie, kFirst, Before(8, 11), true,
      "the jar is read and written under the COOKIE lock, but by setting "
@@ -39,6 +58,8 @@ constexpr LockSafetyRow kTable[] = {
      "every access of the jar is under the COOKIE lock, and the list of a "
      "request is used before that is let go",
      "lib/cookie.c, lib/http.c; ThreadSanitizer"},
+    // The safe side: cookies have been broken before (8.11), and libcurl says
+    // that it does not support them. Other kinds keep the last verdict.
     {LockData::kCookie, kNewestLibcurlTried + 1, kOpen, false,
      "not tried yet, and libcurl's documentation disclaims it",
      "CURL_LOCK_DATA_COOKIE in curl_share_setopt(3)"},
@@ -97,6 +118,8 @@ LockDataSet DefaultLockData() {
   constexpr LockDataSet kWanted{LockData::kDns, LockData::kSslSession,
                                 LockData::kConnect, LockData::kPsl};
   LockDataSet safe;
+  // Each kind by itself: one that needs a gate is left out, rather than that it
+  // slows the others down.
   for (LockData kind : kWanted& LockDataSet::Available()) {
     if (!NeedsGate(kind, Concurrency::kAuto)) safe = safe | kind;
   }
@@ -144,8 +167,9 @@ bool NeedsGate(LockDataSet kinds, Concurrency concurrency) {
       break;
   }
   const LibcurlInfo& libcurl = RunningLibcurl();
-  // 8.10 with wolfSSL keeps session objects that are counted without atomics;
-  // from 8.11 on they are serialised.
+  // Not in the table, which does not know TLS libraries. libcurl 8.10 with
+  // wolfSSL still keeps session objects, whose references are counted without
+  // atomics; from 8.11 on they are serialised.
   if (kinds.Contains(LockData::kSslSession) &&
       libcurl.version_num < LibcurlVersion(8, 11, 0) &&
       absl::StrContains(libcurl.ssl_version, "wolfSSL")) {

@@ -37,7 +37,10 @@ namespace {
 using internal::Error;
 using internal::NoThrow;
 
-// Whether the running libcurl can share `kinds`, all of them.
+// kUnimplemented, with the kinds that are missing, unless the running libcurl
+// can share all of `kinds`. Also returns the errors of InitLibcurl(). Checked
+// before anything is created, so that the message names every missing kind, and
+// Share::Enable changes nothing on this error.
 absl::Status CheckKinds(LockDataSet kinds) {
   const absl::StatusOr<LockDataSet> available = LockDataSet::FindAvailable();
   if (!available.ok()) return available.status();
@@ -92,7 +95,8 @@ std::string ShareStats::ToString() const {
 }
 
 absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
-  // Before the default, which is empty where this fails.
+  // Also needed where lock_data is unset: if libcurl cannot be initialised,
+  // this returns the error, where DefaultLockData() is just empty.
   if (absl::Status status =
           CheckKinds(options.lock_data.value_or(LockDataSet()));
       !status.ok()) {
@@ -119,6 +123,8 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
   return NoThrow(
       "Share::Create", [&]() -> absl::StatusOr<std::unique_ptr<Share>> {
         auto locks = std::make_shared<KindLocks>(options.lock_observer);
+        // The handles of a Share are used in scopes that KindLocks can tell:
+        // a lock taken outside of them counts in ShareStats::outside_scopes.
         locks->WatchScopes();
         absl::StatusOr<std::shared_ptr<const ShareHandle>> handle =
             ShareHandle::Create(
@@ -133,6 +139,8 @@ absl::StatusOr<std::unique_ptr<Share>> Share::Create(ShareOptions options) {
 Share::Share(ShareOptions options, std::shared_ptr<KindLocks> locks,
              std::shared_ptr<const ShareHandle> handle)
     : options_(std::move(options)),
+      // `this` is what Easy::share() returns, until the destructor calls
+      // Abandon. The core lives on as long as a handle is attached.
       core_(new internal::ShareCore(
           this, options_.detach_on_close, options_.concurrency,
           options_.connections, std::move(locks), std::move(handle),
@@ -147,6 +155,8 @@ absl::StatusOr<Attachment> Share::Attach(CURL* curl) {
                  "Share::Attach: the CURL* is null");
   }
   return NoThrow("Share::Attach", [&]() -> absl::StatusOr<Attachment> {
+    // On an error the destructor of `attachment` drops the RawHandle, which is
+    // in no share then, and does not touch the CURL*.
     Attachment attachment(
         internal::RefPtr<internal::RawHandle>(new internal::RawHandle(curl)));
     absl::Status status = attachment.handle_->Attach(core_);
@@ -161,6 +171,8 @@ absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
                  "Share::Perform: the CURL* is null");
   }
   const bool refuse = after_close == AfterClose::kRefuse;
+  // Not a RawHandle: nobody but CloseNow can cancel this transfer, so that it
+  // never has a cancel hook.
   absl::StatusOr<internal::RefPtr<internal::Handle>> handle = NoThrow(
       "Share::Perform",
       [&]() -> absl::StatusOr<internal::RefPtr<internal::Handle>> {
@@ -170,9 +182,13 @@ absl::Status Share::Perform(CURL* curl, AfterClose after_close) {
   absl::Status status = (*handle)->Attach(core_, refuse);
   if (status.ok()) {
     status = (*handle)->Perform();
+    // Takes the CURL* out of the share, as the destructor of an Attachment
+    // does.
     (*handle)->Release();
     return status;
   }
+  // kFailedPrecondition has other causes, too, such as a callback that must not
+  // use a share (CALLBACKS in share.h). kTransferAlone is for this one alone.
   const bool closing = absl::IsFailedPrecondition(status) &&
                        internal::ShareCore::IsClosing(core_->epoch());
   if (refuse || !closing) return status;
@@ -190,6 +206,9 @@ absl::Status Share::CloseNow(absl::Time deadline) {
 absl::Status Share::Enable(LockDataSet kinds) {
   if (absl::Status status = CheckKinds(kinds); !status.ok()) return status;
   absl::Status status = core_->ChangeKinds(/*add=*/kinds, /*remove=*/{});
+  // To free a CURLSH, or to close connections, may run callbacks of the user's.
+  // A handle that was destroyed in one of them may have had to wait until this
+  // thread is out of libcurl.
   internal::Handle::ReleaseDeferred();
   return status;
 }
@@ -218,16 +237,20 @@ absl::StatusOr<std::string> Share::ExportCookies() const {
           return absl::OkStatus();
         });
     if (!status.ok()) return status;
+    // Outside of Visit, which may hold the gate and keeps a close waiting.
     return internal::FormatCookies(cookies);
   });
 }
 
 absl::Status Share::ImportCookies(absl::string_view lines) {
   return NoThrow("Share::ImportCookies", [&]() -> absl::Status {
+    // Before the text is parsed: a share that cannot take cookies says so,
+    // whatever the text.
     if (absl::Status status = core_->CheckVisit(LockData::kCookie);
         !status.ok()) {
       return status;
     }
+    // Outside of Visit, too: it takes long, since libcurl tries each cookie.
     const absl::StatusOr<std::vector<std::string>> cookies =
         internal::ParseCookies(lines);
     if (!cookies.ok()) return cookies.status();
@@ -274,6 +297,8 @@ absl::Status Share::ImportTlsSessions(absl::string_view sessions) {
 ShareStats Share::stats() const {
   const KindLocks& locks = core_->locks();
   ShareStats stats;
+  // In a forked child, a thread of the parent may have held a mutex of the core
+  // or of its pool: take none.
   if (core_->IsParents()) return stats;
   stats.share_lock = locks.stats(CURL_LOCK_DATA_SHARE);
   for (LockData kind : LockDataSet::All()) {

@@ -23,19 +23,23 @@ namespace {
 
 std::atomic<int64_t> live_handles{0};
 
+// Frees a CURLSH for which there is no ShareHandle yet.
 struct CurlshDeleter {
-  // Nothing was ever attached to it: this cannot fail.
+  // Fails only while a handle is attached (CURLSHE_IN_USE), and none ever was.
   void operator()(CURLSH* share) const { (void)curl_share_cleanup(share); }
 };
 using CurlshPtr = std::unique_ptr<CURLSH, CurlshDeleter>;
 
-// The settings of a fresh CURLSH. The lock functions come first: no kind is
+// Sets up a fresh CURLSH. The lock functions come first, so that no kind is
 // ever shared without them.
 absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
   const curl_lock_function lock = &KindLocks::Lock;
   const curl_unlock_function unlock = &KindLocks::Unlock;
-  // In this order, since whichever of them fails, curl_share_cleanup calls
-  // those that it has.
+  // The order of these three matters if one of them fails: curl_share_cleanup
+  // calls whichever lock functions have been set (lib/share.c). They need the
+  // user data. And an unlock without a lock is ignored, where a lock without an
+  // unlock would stay held for the other generations, which have the same
+  // KindLocks.
   CURLSHcode code =
       curl_share_setopt(share, CURLSHOPT_USERDATA, static_cast<void*>(locks));
   if (code != CURLSHE_OK) {
@@ -50,8 +54,9 @@ absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
     return ShareStatus(code, "curl_share_setopt(CURLSHOPT_LOCKFUNC)");
   }
   for (LockData kind : kinds) {
-    // Connections are the share's own pool's (internal/connection_pool.h):
-    // libcurl's is not safe between threads, whatever the locks.
+    // Connections are in the share's own pool (internal/connection_pool.h):
+    // libcurl's pool is not safe between threads, whatever the locks
+    // (lock_safety.cc).
     if (kind == LockData::kConnect) continue;
     code = curl_share_setopt(share, CURLSHOPT_SHARE, static_cast<int>(kind));
     if (code != CURLSHE_OK) {
@@ -67,7 +72,8 @@ absl::Status Configure(CURLSH* share, LockDataSet kinds, KindLocks* locks) {
 
 absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
     LockDataSet kinds, bool gated, std::shared_ptr<KindLocks> locks) {
-  // Since 8.13 curl_share_init creates an easy handle.
+  // Before curl_share_init: since 8.13 that creates an easy handle
+  // (lib/share.c), and so would initialise libcurl itself.
   if (absl::Status status = InitLibcurl(); !status.ok()) return status;
   return internal::NoThrow(
       "ShareHandle::Create",
@@ -78,9 +84,10 @@ absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
         }
         auto* const created =
             new ShareHandle(share.get(), kinds, gated, std::move(locks));
+        // From here on Destroy frees the CURLSH.
         (void)share.release();
         live_handles.fetch_add(1, std::memory_order_relaxed);
-        // Where its constructor throws, it has called Destroy.
+        // If this constructor throws, it has called Destroy first.
         std::shared_ptr<const ShareHandle> handle(created, &Destroy);
         if (absl::Status status =
                 Configure(created->share_, kinds, created->locks_.get());
@@ -92,6 +99,7 @@ absl::StatusOr<std::shared_ptr<const ShareHandle>> ShareHandle::Create(
 }
 
 void ShareHandle::Destroy(const ShareHandle* handle) {
+  // CURLSHE_IN_USE: a CURL* is attached that this library does not know.
   if (curl_share_cleanup(handle->share_) != CURLSHE_OK) {
     internal::KeepForever(&handle->kept_node_);
     return;
@@ -101,6 +109,7 @@ void ShareHandle::Destroy(const ShareHandle* handle) {
 }
 
 void ShareHandle::KeepForever(std::shared_ptr<const ShareHandle> handle) {
+  // Several handles that share this generation may be kept: once is enough.
   if (handle->kept_.exchange(true)) return;
   const ShareHandle& kept = *handle;
   kept.self_ = std::move(handle);
