@@ -190,8 +190,9 @@ class KindLocks {
     }
 
     absl::Mutex mu;
-    // The thread that holds `mu`, or null. By this record an unlock that libcurl
-    // gets wrong is told from one by the holder; absl::Mutex cannot be asked.
+    // The thread that holds `mu`, or null. By this record an unlock that
+    // libcurl gets wrong is told from one by the holder; absl::Mutex cannot be
+    // asked.
     std::atomic<internal::ThreadToken> holder{nullptr};
     std::atomic<uint64_t> taken{0};
     std::atomic<uint64_t> contended{0};
