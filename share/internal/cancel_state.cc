@@ -12,6 +12,7 @@ void CancelState::Cancel() {
   absl::MutexLock lock(&mu_);
   if (cancelled()) return;
   cancelled_.store(true, std::memory_order_release);
+  // Before the listeners are told: a wait for the gate looks at the flag.
   for (ListNode* node = listeners_.next; node != &listeners_;
        node = node->next) {
     auto* const listener = static_cast<Listener*>(node);
@@ -28,6 +29,8 @@ bool CancelState::Add(Listener& listener) {
 
 bool CancelState::Begin(Listener& listener) {
   absl::MutexLock lock(&mu_);
+  // Under the mutex: either this sees that the state is cancelled, or Cancel
+  // sees `begun_`.
   listener.begun_ = true;
   return !cancelled();
 }

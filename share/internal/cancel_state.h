@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the copies of a CancelToken have in common: whether it is cancelled, and
-// the transfers that are to be told.
+// The state that all copies of a CancelToken share.
 #ifndef CURLSHARE_SHARE_INTERNAL_CANCEL_STATE_H_
 #define CURLSHARE_SHARE_INTERNAL_CANCEL_STATE_H_
 
@@ -13,14 +12,20 @@
 
 namespace curlshare::internal {
 
-// Safe for concurrent use.
+// Whether a CancelToken is cancelled, and the transfers that are to be told. A
+// transfer calls Add before it enters its handle, Begin once it is the handle's
+// holder, and Remove before it leaves.
+//
+// Thread-safe. Reference-counted (RefPtr): each copy of the token has a
+// reference, and each transfer with it.
 class CancelState : public RefCounted {
  public:
-  // One transfer. It is told at most once, between Add and Remove.
+  // One transfer. Owned by that transfer, on its stack. It is told at most
+  // once, between Add and Remove.
   class Listener : private ListNode {
    public:
-    // `begun`: after Begin. Holds the state's mutex: calls nothing of the
-    // user's and nothing of the state's.
+    // Called by Cancel. `begun`: whether Begin was called. The state's mutex is
+    // held: this must call nothing of the user's, and nothing of the state's.
     virtual void OnCancel(bool begun) = 0;
 
    protected:
@@ -33,17 +38,21 @@ class CancelState : public RefCounted {
 
   CancelState() = default;
 
+  // Tells all transfers with the token to end. Only the first call has an
+  // effect.
   void Cancel() ABSL_LOCKS_EXCLUDED(mu_);
   bool cancelled() const { return cancelled_.load(std::memory_order_acquire); }
-  // For who waits meanwhile; it is set before a listener is told.
+  // The flag itself, for a thread that waits. It is set before the listeners
+  // are told.
   const std::atomic<bool>& flag() const { return cancelled_; }
 
-  // False, without effect, where it is cancelled.
+  // Enters `listener`. False, without effect, if the state is cancelled
+  // already.
   bool Add(Listener& listener) ABSL_LOCKS_EXCLUDED(mu_);
-  // Whether it may begin: false where it is cancelled.
+  // Notes that the transfer begins. False if the state is cancelled.
   bool Begin(Listener& listener) ABSL_LOCKS_EXCLUDED(mu_);
-  // Once it returns, the listener is told nothing any more: it waits for a
-  // Cancel under way.
+  // Takes `listener` out. Waits for a Cancel under way: afterwards the listener
+  // is not told any more.
   void Remove(Listener& listener) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:

@@ -17,18 +17,37 @@
 #include "curlshare/share/internal/error.h"
 
 namespace curlshare::internal {
+
+// Invariants:
+//  - A pooled MultiHandle is on `kept_` exactly while it has a keeper, and else
+//    on `idle_`. Its connections are on the list of the same name of their
+//    PoolOrigin.
+//  - Nothing of libcurl's and nothing of the user's is called with `mu_` held:
+//    what is to be closed is taken out of the lists first, then freed without
+//    the mutex.
+//  - The thread that closes or takes over a kept MultiHandle is its keeper's
+//    holder meanwhile (ConnectionKeeper::TryHold). It never waits for that, so
+//    that no circle of waiting threads can arise.
+//  - `idle_weight_` and `kept_weight_` are the sums of Weight over the two
+//    lists. `crowded_` says whether they exceed max_idle; it counts those in
+//    use, too, so it may be true when there is nothing to close, but not the
+//    other way round.
+//  - The times and counters of a kept MultiHandle are written by its keeper's
+//    holder without `mu_`, hence the atomics. Everything else of it that other
+//    threads read is guarded by `mu_`.
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Connection = MultiHandle::Connection;
 
-// Saturates: InfiniteDuration is never over.
+// Saturates, so that no time exceeds InfiniteDuration.
 int64_t Nanoseconds(absl::Duration duration) {
   return absl::ToInt64Nanoseconds(duration);
 }
 
 void Increase(std::atomic<uint64_t>& counter, uint64_t by) {
-  // One writer: see MultiHandle.
+  // No fetch_add: there is one writer at a time, see MultiHandle.
   counter.store(counter.load(std::memory_order_relaxed) + by,
                 std::memory_order_relaxed);
 }
@@ -37,7 +56,8 @@ void Prepend(ListNode* node, ListNode* list) { node->InsertBefore(list->next); }
 
 }  // namespace
 
-// On the stack of the thread that waits.
+// A thread in BeginTransfer, on its stack. It is on two lists: its origin's, in
+// order of arrival, until it gets a slot, and the pool's, until it has woken.
 struct ConnectionPool::Waiter : ListNode {  // of the origin's list
   struct Link : ListNode {                  // of the pool's list
     absl::CondVar woken;
@@ -77,6 +97,7 @@ void ConnectionPool::EraseIfUnused(OriginKey key) {
   const auto found = origins_.find(key);
   if (found == origins_.end()) return;
   const PoolOrigin& origin = found->second;
+  // Otherwise a client that visits many hosts would collect them all.
   if (origin.connections == 0 && origin.transfers == 0 &&
       origin.waiters.empty()) {
     origins_.erase(found);
@@ -90,7 +111,8 @@ void ConnectionPool::Link(MultiHandle* multi, ConnectionKeeper* keeper) {
   ListNode* newer = keeper == nullptr ? &idle_ : &kept_;
   ListNode* const list = newer;
   if (keeper == nullptr) {
-    // By last use. It is the newest, as a rule; not where a handle kept it.
+    // By last use. What comes back is the newest, as a rule, but not if a
+    // handle has kept it for long.
     const int64_t used = multi->used.load(std::memory_order_relaxed);
     while (newer->next != list &&
            static_cast<MultiHandle*>(newer->next)
@@ -117,9 +139,10 @@ void ConnectionPool::Unlink(MultiHandle* multi) {
 
 void ConnectionPool::Insert(MultiHandle* multi, OriginKey key, int64_t now) {
   PoolOrigin* const origin = FindOrAdd(key);
-  if (origin == nullptr) return;  // not known: not found by others
+  if (origin == nullptr) return;  // other handles will not find it
   if (multi->connection_count >= max_connections_each()) {
-    // libcurl, too, has closed the one that was idle for longest.
+    // libcurl has closed one connection, too, the one that was idle for longest
+    // (CURLMOPT_MAXCONNECTS, lib/conncache.c).
     Connection* oldest = nullptr;
     for (Connection& connection : multi->connections) {
       if (connection.key != 0 &&
@@ -177,9 +200,11 @@ void ConnectionPool::Forget(MultiHandle* multi, Reason reason) {
       break;
   }
   for (Connection& connection : multi->connections) {
+    // Each Erase changes the weight that Unlink subtracts.
     if (connection.key != 0) Erase(&connection);
   }
   Unlink(multi);
+  // From here on stats() does not find this MultiHandle on the lists.
   stats_.opened += multi->opened_count.exchange(0, std::memory_order_relaxed);
   stats_.reused += multi->reused_count.exchange(0, std::memory_order_relaxed);
   multi->keeper = nullptr;
@@ -188,6 +213,7 @@ void ConnectionPool::Forget(MultiHandle* multi, Reason reason) {
 
 void ConnectionPool::UpdateCrowded() {
   const bool crowded = idle_weight_ + kept_weight_ > options_.max_idle;
+  // Only stored if it changes, since every transfer reads this cache line.
   if (crowded != crowded_.load(std::memory_order_relaxed)) {
     crowded_.store(crowded, std::memory_order_relaxed);
   }
@@ -217,6 +243,7 @@ MultiHandle* ConnectionPool::KeptFor(PoolOrigin& origin,
        node = node->next) {
     auto* const connection = static_cast<Connection*>(node);
     MultiHandle* const multi = connection->multi;
+    // TryHold last, since it has an effect.
     if (multi != own && !IsTooOld(*connection, now) && !IsFlushed(*multi) &&
         multi->partition == partition &&
         multi->keeper->TryHold(ConnectionKeeper::Purpose::kLend)) {
@@ -227,8 +254,8 @@ MultiHandle* ConnectionPool::KeptFor(PoolOrigin& origin,
 }
 
 MultiHandle* ConnectionPool::SpareFor(absl::string_view partition) {
-  // The least recently used of the last few with room: its own hosts need it
-  // least.
+  // One that was used long ago: its own hosts need it least. Only a few are
+  // looked at, so that this takes no longer with many.
   int looked_at = 0;
   for (ListNode* node = idle_.prev; node != &idle_ && looked_at < 8;
        node = node->prev, ++looked_at) {
@@ -247,7 +274,7 @@ MultiHandle* ConnectionPool::Borrow(OriginKey key, absl::string_view partition,
   while (true) {
     MultiHandle* kept = nullptr;
     ConnectionKeeper* other = nullptr;
-    std::unique_ptr<MultiHandle> closed;  // once the mutex is free
+    std::unique_ptr<MultiHandle> closed;  // freed after the unlock
     {
       absl::MutexLock lock(&mu_);
       const int64_t now = CoarseNow();
@@ -275,6 +302,8 @@ MultiHandle* ConnectionPool::Borrow(OriginKey key, absl::string_view partition,
       }
       other = kept->keeper;
     }
+    // Without the mutex, since LetGo calls libcurl. Nobody else takes `kept`
+    // meanwhile: this thread holds its keeper.
     const bool let_go = other->LetGo();
     if (let_go) {
       {
@@ -306,13 +335,14 @@ void ConnectionPool::Remove(MultiHandle* multi) {
 void ConnectionPool::Close(std::unique_ptr<MultiHandle> multi, Reason reason) {
   absl::MutexLock lock(&mu_);
   Forget(multi.get(), reason);
-  // `multi` goes after the lock.
+  // `multi` is freed after the unlock.
 }
 
 void ConnectionPool::GiveBack(std::unique_ptr<MultiHandle> multi) {
   {
     absl::MutexLock lock(&mu_);
     if (IsFlushed(*multi)) {
+      // Its connections were not to be used any more.
       Forget(multi.get(), Reason::kIdle);
     } else if (!shut_) {
       Unlink(multi.get());
@@ -347,7 +377,7 @@ bool ConnectionPool::OnTransferEnd(MultiHandle& multi, OriginKey key,
   if (opened > 0) {
     Increase(multi.opened_count, static_cast<uint64_t>(opened));
   } else if (alive || key != 0) {
-    // Whether it lives on or its server has closed it, it was used.
+    // The connection was used, whether it lives on or its server has closed it.
     Increase(multi.reused_count, 1);
   }
   Connection* const connection = key == 0 ? nullptr : multi.Find(key);
@@ -357,6 +387,7 @@ bool ConnectionPool::OnTransferEnd(MultiHandle& multi, OriginKey key,
       connection->opened.store(now, std::memory_order_relaxed);
     }
   } else if (key != 0 && (alive || connection != nullptr)) {
+    // Only a change of which connections there are needs the mutex.
     absl::MutexLock lock(&mu_);
     if (alive) {
       Insert(&multi, key, now);
@@ -385,6 +416,7 @@ void ConnectionPool::Note(MultiHandle& multi, OriginKey key) {
 }
 
 void ConnectionPool::CloseHeld(MultiHandle* multi, ConnectionKeeper* keeper) {
+  // In this order: a keeper never has a MultiHandle that was freed.
   if (keeper != nullptr) keeper->Surrender();
   delete multi;
   if (keeper != nullptr) keeper->EndHold();
@@ -397,7 +429,7 @@ MultiHandle* ConnectionPool::HoldOldest(int64_t until) {
         oldest->keeper->TryHold(ConnectionKeeper::Purpose::kClose)) {
       return oldest;
     }
-    // It has come into use since it was looked at, and is found no more.
+    // It came into use after FindOldest looked, which does not find it again.
   }
 }
 
@@ -420,6 +452,8 @@ MultiHandle* ConnectionPool::FindOldest(int64_t until) {
 }
 
 int ConnectionPool::CountIdle(const MultiHandle* self) const {
+  // Each kept one is asked, so that the cap does not count those in use. Only
+  // done when `crowded_`.
   int count = idle_weight_;
   for (const ListNode* node = kept_.next; node != &kept_; node = node->next) {
     const auto* const multi = static_cast<const MultiHandle*>(node);
@@ -438,6 +472,8 @@ bool ConnectionPool::Trim(MultiHandle* self) {
     {
       absl::MutexLock lock(&mu_);
       if (CountIdle(self) <= options_.max_idle) {
+        // From here on other threads count `self` as idle, though its keeper is
+        // held for a moment yet.
         if (self != nullptr) self->over.store(true, std::memory_order_relaxed);
         return true;
       }
@@ -455,8 +491,8 @@ void ConnectionPool::SweepIfDue() {
   {
     absl::MutexLock lock(&mu_);
     const int64_t now = CoarseNow();
-    // An idle one that is due is seen at once, those that handles keep four
-    // times in each period.
+    // An idle one that is too old is seen at once. To look through the kept
+    // ones takes longer, so that is done four times in each period.
     const bool idle_is_due =
         !idle_.empty() && now - static_cast<MultiHandle*>(idle_.prev)
                                       ->used.load(std::memory_order_relaxed) >
@@ -490,6 +526,7 @@ size_t ConnectionPool::CloseIdle(absl::Duration older_than) {
 
 void ConnectionPool::Flush() {
   {
+    // First the count: what comes back, or is used next, after that is closed.
     absl::MutexLock lock(&mu_);
     flushes_.store(flushes_.load(std::memory_order_relaxed) + 1,
                    std::memory_order_release);
@@ -557,7 +594,7 @@ ConnectionPool::Slot ConnectionPool::BeginTransfer(
     OriginKey key, absl::Time deadline, absl::FunctionRef<bool()> cancelled) {
   absl::MutexLock lock(&mu_);
   PoolOrigin* const origin = FindOrAdd(key);
-  // Without memory to count them nobody waits.
+  // Without memory nobody is counted, so nobody waits.
   if (origin == nullptr) return Slot::kUncounted;
   if (origin->transfers < options_.max_transfers_per_host) {
     ++origin->transfers;
@@ -566,6 +603,8 @@ ConnectionPool::Slot ConnectionPool::BeginTransfer(
   const Clock::time_point since = Clock::now();
   Waiter self;
   self.InsertBefore(&origin->waiters);
+  // `origin` stays where it is: it is not erased while it has transfers or
+  // waiters, and the map does not move it.
   self.link.InsertBefore(&waiters_);
   bool expired = false;
   while (!self.has_slot && !expired && !cancelled()) {
@@ -596,7 +635,8 @@ void ConnectionPool::EndTransfer(OriginKey key) {
     EraseIfUnused(key);
     return;
   }
-  // Handed over: nobody comes in between.
+  // The slot is handed over, so that nobody who comes later takes it. The
+  // number of transfers stays the same.
   auto* const first = static_cast<Waiter*>(origin->waiters.next);
   first->Remove();
   first->has_slot = true;

@@ -13,11 +13,14 @@
 namespace curlshare::internal {
 namespace {
 
-// Since 8.12; the headers may be older.
+// CURLINFO_HTTPAUTH_USED and CURLINFO_PROXYAUTH_USED, since 8.12. By number, as
+// the headers may be older than the libcurl that runs.
 constexpr auto kHttpAuthUsed = static_cast<CURLINFO>(CURLINFO_LONG + 69);
 constexpr auto kProxyAuthUsed = static_cast<CURLINFO>(CURLINFO_LONG + 70);
 
-// Whether its credentials, if it has any, belong to the request.
+// Whether credentials of this scheme, if there are any, belong to the request.
+// With other schemes (FTP, IMAP and the like) they belong to the connection:
+// url_set_conn_login in lib/url.c.
 bool IsPerRequestScheme(absl::string_view scheme) {
   for (absl::string_view known : {"http", "https", "ws", "wss", "file"}) {
     if (absl::EqualsIgnoreCase(scheme, known)) return true;
@@ -25,7 +28,8 @@ bool IsPerRequestScheme(absl::string_view scheme) {
   return scheme.empty();
 }
 
-// Whether `info` names nothing but what keeps nothing beyond the request.
+// Whether all methods in `info` keep nothing beyond the request. NTLM,
+// Negotiate and Digest do keep something.
 bool IsPerRequest(CURL* curl, CURLINFO info) {
   long used = 0;
   return curl_easy_getinfo(curl, info, &used) == CURLE_OK &&
@@ -33,9 +37,12 @@ bool IsPerRequest(CURL* curl, CURLINFO info) {
           ~(CURLAUTH_BASIC | CURLAUTH_BEARER | CURLAUTH_AWS_SIGV4)) == 0;
 }
 
+// Runs a transfer that is to fail in its first step, and returns its code. Any
+// other code than the expected one says that something else happened.
 CURLcode FailTransfer(CURL* curl, CURLM* multi) {
   if (curl_multi_add_handle(multi, curl) != CURLM_OK) return CURLE_FAILED_INIT;
-  // It is to fail, and nothing can be done where that fails.
+  // The call is to make the transfer fail. If the call itself fails, the code
+  // below is not the expected one.
   int running = 0;
   (void)curl_multi_perform(multi, &running);
   int left = 0;
@@ -60,13 +67,15 @@ bool KeepsCredentials(CURL* curl, bool any_redirect) {
       !IsPerRequestScheme(scheme == nullptr ? "" : scheme)) {
     return true;
   }
-  // From 8.22 on a challenge for Digest is kept though nobody answers it
-  // (Curl_input_digest), so that what was offered counts, too.
+  // From 8.22 on, libcurl keeps the peer of a Digest challenge even if nobody
+  // answers the challenge (Curl_input_digest in lib/http_digest.c). So the
+  // methods that were offered count as well as those that were used.
   for (const CURLINFO info :
        {kHttpAuthUsed, kProxyAuthUsed, CURLINFO_HTTPAUTH_AVAIL,
         CURLINFO_PROXYAUTH_AVAIL}) {
     if (!IsPerRequest(curl, info)) return true;
   }
+  // The answers above are those of the last request alone.
   long redirects = 0;
   return any_redirect && (curl_easy_getinfo(curl, CURLINFO_REDIRECT_COUNT,
                                             &redirects) != CURLE_OK ||
@@ -74,21 +83,24 @@ bool KeepsCredentials(CURL* curl, bool any_redirect) {
 }
 
 bool LetGoOfConnections(CURL* curl, CURLM* multi, bool set_url) {
-  // A transfer lets go first thing (Curl_pretransfer); a list that cannot be
-  // read ends it right after, before it touches what curl_easy_getinfo tells of
-  // times and sizes.
+  // Curl_pretransfer (lib/transfer.c) first drops the handle's references to
+  // its peers. A little later it reads the list of CURLOPT_RESOLVE, and an
+  // entry that it cannot read ends the transfer with CURLE_SETOPT_OPTION_SYNTAX
+  // (Curl_loadhostpairs). That is before Curl_initinfo, which would reset the
+  // times and sizes that curl_easy_getinfo tells of the newest transfer.
   static char unreadable[] = "none";
   static curl_slist list{unreadable, nullptr};
   if (curl_easy_setopt(curl, CURLOPT_RESOLVE, &list) != CURLE_OK) return false;
   CURLcode result = FailTransfer(curl, multi);
   if (result == CURLE_URL_MALFORMAT && set_url) {
-    // That came even before: it has no URL, as after curl_easy_reset.
+    // The handle has no URL, as after curl_easy_reset. Curl_pretransfer checks
+    // that before it drops anything.
     (void)curl_easy_setopt(curl, CURLOPT_URL, "http://none/");
     result = FailTransfer(curl, multi);
     (void)curl_easy_setopt(curl, CURLOPT_URL, nullptr);
   }
-  // With that list left in it no transfer would succeed: so once more if that
-  // fails, for which libcurl, which only stores the pointer, has no reason.
+  // No transfer would succeed with that list in the handle, so try twice.
+  // libcurl has no reason to fail: it only stores the pointer.
   if (curl_easy_setopt(curl, CURLOPT_RESOLVE, nullptr) != CURLE_OK) {
     (void)curl_easy_setopt(curl, CURLOPT_RESOLVE, nullptr);
   }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a CURL* still has to do with the connections that it has used, once its
-// transfer is over.
+// What a CURL* still shares with the connections that it has used, after its
+// transfer is over, and how to make it let go of that.
 //
-// From libcurl 8.21 on a handle and its connections hold counted references on
-// the same records, and the counts are no atomics: `struct Curl_peer` after
-// every transfer (data->state.origin and initial_origin, lib/transfer.c), and
-// `struct Curl_creds` where the credentials belong to the connection (lib/url.c
-// url_set_conn_login, lib/http_ntlm.c, lib/http_negotiate.c; lib/http_digest.c
-// keeps a peer). Whoever hands connections on to another thread must have the
-// handle let go of them first.
+// From libcurl 8.21 on, a handle and its connections hold counted references to
+// the same records, and the counts are not atomic:
+//
+//  - `struct Curl_peer` after every transfer (data->state.origin and
+//    initial_origin, lib/transfer.c);
+//  - `struct Curl_creds` if the credentials belong to the connection
+//    (url_set_conn_login in lib/url.c, lib/http_ntlm.c, lib/http_negotiate.c);
+//  - a peer in the state of Digest (lib/http_digest.c).
+//
+// So before connections go to another thread, the handle must let go of them.
 #ifndef CURLSHARE_SHARE_INTERNAL_CONNECTION_REFERENCES_H_
 #define CURLSHARE_SHARE_INTERNAL_CONNECTION_REFERENCES_H_
 
@@ -16,27 +19,31 @@
 
 namespace curlshare::internal {
 
+// What a handle counts together with its connections, by version of libcurl.
 enum class References {
   kNone,     // up to 8.20: there is nothing to let go of
   kCounted,  // 8.21 up to the newest libcurl that was tried
   kUnknown,  // newer ones: only curl_easy_cleanup is sure to let go
 };
-// Of the running libcurl.
+// The answer for the running libcurl. Thread-safe.
 References ConnectionReferences();
 
-// Whether the newest transfer of `curl` left references that only
-// curl_easy_cleanup drops: credentials of the connection. Where it is true once
-// it stays so. `any_redirect`: where a redirect may hide such a one, take it
-// for true.
+// Whether the newest transfer of `curl` has left references that only
+// curl_easy_cleanup drops, which are those to credentials of the connection.
+// Once true, it stays true for that handle: the caller remembers it.
+// `any_redirect`: also true after any redirect, as the request before it may
+// have left such references. REQUIRES: nobody else uses `curl`.
 bool KeepsCredentials(CURL* curl, bool any_redirect);
 
-// Has `curl`, which is idle and whose connections are in `multi`, let go of
-// them: by a transfer that its options end before it begins. False where it did
-// not. Clears CURLOPT_RESOLVE, and what curl_easy_getinfo tells of redirects,
-// curl_easy_nextheader and CURLOPT_ERRORBUFFER of the newest transfer. Reads
-// what CURLOPT_POSTFIELDS and CURLOPT_CURLU point to, and calls
-// CURLOPT_DEBUGFUNCTION of a verbose handle. With `set_url` it may give a
-// handle without a URL one for the moment.
+// Makes `curl` let go of its connections, by a transfer that its own options
+// end before it begins. True if it has. REQUIRES: nobody else uses `curl` and
+// `multi`; `curl` is in no transfer, and its connections are in `multi`.
+//
+// The price: this clears CURLOPT_RESOLVE; what curl_easy_getinfo tells of
+// redirects; the headers of curl_easy_nextheader; and CURLOPT_ERRORBUFFER of
+// the newest transfer. It reads what CURLOPT_POSTFIELDS and CURLOPT_CURLU point
+// to, and calls the CURLOPT_DEBUGFUNCTION of a verbose handle. With `set_url`,
+// it may give a handle without a URL one for the moment.
 bool LetGoOfConnections(CURL* curl, CURLM* multi, bool set_url);
 
 }  // namespace curlshare::internal

@@ -22,7 +22,7 @@
 namespace curlshare::internal {
 namespace {
 
-constexpr int64_t kInterval = 1'000'000'000;  // ns
+constexpr int64_t kInterval = 1'000'000'000;  // one second, in ns
 
 }  // namespace
 
@@ -67,7 +67,9 @@ bool ForgetName(CURLSH* share, const std::string& host, int port) {
                        return absl::OkStatus();
                      }).ok();
   if (!named) return false;
-  // A transfer reads the list first thing; what cannot be read ends it there.
+  // A transfer first reads the list of CURLOPT_RESOLVE: "-HOST:PORT" removes an
+  // entry, and the next line, which cannot be read, ends the transfer there
+  // (Curl_loadhostpairs), before anything is looked up.
   char unreadable[] = "none";
   curl_slist end{unreadable, nullptr};
   curl_slist list{entry.data(), &end};
@@ -80,8 +82,11 @@ bool ForgetName(CURLSH* share, const std::string& host, int port) {
 }
 
 bool ForgetAllNames(CURLSH* share) {
-  // At the end of a transfer libcurl drops from the cache what is older than
-  // the handle of that transfer wants it.
+  // At the end of a transfer libcurl removes the entries that are older than
+  // the handle's CURLOPT_DNS_CACHE_TIMEOUT: with 0, all that have an age
+  // (Curl_dnscache_prune, earlier Curl_hostcache_prune; called by multi_done in
+  // lib/multi.c). A transfer from a file needs no network, and is done in its
+  // first step.
   VisitingHandle handle(share);
   CURL* const curl = handle.get();
   return curl != nullptr &&

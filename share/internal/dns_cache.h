@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Takes answers out of the DNS cache of a CURLSH: libcurl offers that to a
-// handle in the share alone.
+// Takes entries out of the DNS cache of a CURLSH. libcurl lets only a handle in
+// the share do that.
 //
 // Source: https://curl.se/libcurl/c/CURLOPT_RESOLVE.html ("-HOST:PORT"),
 //         https://curl.se/libcurl/c/CURLOPT_DNS_CACHE_TIMEOUT.html
@@ -20,40 +20,44 @@
 
 namespace curlshare::internal {
 
-// Where a URL leads.
+// Where a URL leads. A plain value: thread-compatible.
 struct HostPort {
   std::string host;  // without brackets
-  int port = 0;      // the scheme's, where the URL has none
+  int port = 0;      // the default of the scheme if the URL has none
 };
 
-// kInvalidArgument for what is no URL to libcurl, or one without a host;
-// kResourceExhausted when out of memory.
+// The host and port of `url`. kInvalidArgument: to libcurl it is no URL, or it
+// has no host. kResourceExhausted: out of memory. Thread-safe.
 absl::StatusOr<HostPort> HostPortOf(const char* url);
 
-// What libcurl knows of `host` (a name, no brackets) with that port, if
-// anything: also that it does not exist. False when out of memory. Both are
-// safe for concurrent use, as far as a transfer on a handle in `share` is.
+// Forgets what the cache of `share` has for `host` (a name or an address,
+// without brackets) with that port, if anything; also that the name does not
+// exist. False: out of memory. REQUIRES, here and for ForgetAllNames: `share`
+// shares DNS answers; what a transfer on a handle in `share` requires (the
+// gate).
 bool ForgetName(CURLSH* share, const std::string& host, int port);
-// All answers but those of CURLOPT_RESOLVE. Does nothing where libcurl was
-// built without FILE.
+// Forgets all answers, except the addresses of CURLOPT_RESOLVE. Works only if
+// libcurl was built with the FILE protocol: CanForgetAllNames(). False: out of
+// memory.
 bool ForgetAllNames(CURLSH* share);
 bool CanForgetAllNames();
 
-// How often names that keep failing are forgotten, and so looked up anew: at
-// most once a second each. Safe for concurrent use.
+// When names were forgotten: so that a name that keeps failing is forgotten,
+// and looked up anew, at most once a second. Thread-safe.
 class ForgottenNames {
  public:
-  // Whether `name` may be forgotten now, which is then noted. False when out of
-  // memory.
+  // Whether `name` may be forgotten now. If so, notes that it is. False also
+  // when out of memory.
   bool Note(const std::string& name) ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  // More names than this do not fail in a second, or it does not matter.
+  // With more names than this in it, all are dropped, so that it does not grow.
+  // Some may then be forgotten more often than once a second.
   static constexpr size_t kMost = 1000;
 
   absl::Mutex mu_;
-  std::unordered_map<std::string, int64_t> forgotten_
-      ABSL_GUARDED_BY(mu_);  // when, by CoarseNow()
+  // When each was forgotten, in nanoseconds of CoarseNow().
+  std::unordered_map<std::string, int64_t> forgotten_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace curlshare::internal

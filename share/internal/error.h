@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Errors that can also be told when memory has run out, and the end of every
-// exception.
+// Error() makes a Status even when memory has run out, and NoThrow() turns
+// exceptions into a Status. Functions of this library that return a Status let
+// no exception out.
 //
 //   return Error(absl::StatusCode::kFailedPrecondition, "share #", id,
 //                " is closed");
@@ -21,9 +22,9 @@
 
 namespace curlshare::internal {
 
-// A Status of `code`, its message `pieces` as absl::StrCat joins them; without
-// one where there is no memory for it. So an error can be returned with locks
-// held and from what destructors call.
+// A Status with `code`, and with `pieces` as its message, joined as by
+// absl::StrCat. If there is no memory for the message, it has none. Never
+// throws: it can be called with locks held, and by destructors.
 template <typename... T>
 absl::Status Error(absl::StatusCode code, const T&... pieces) noexcept {
 #ifdef ABSL_HAVE_EXCEPTIONS
@@ -37,9 +38,9 @@ absl::Status Error(absl::StatusCode code, const T&... pieces) noexcept {
 #endif
 }
 
-// What `body`, which returns a Status or StatusOr, returns. What it throws
-// becomes a Status that names `where`: kResourceExhausted for std::bad_alloc,
-// else kUnknown with the exception's text.
+// Calls `body`, which returns a Status or StatusOr, and returns its result. An
+// exception becomes a Status that names `where`: kResourceExhausted for
+// std::bad_alloc, else kUnknown with the exception's text.
 template <typename F>
 auto NoThrow(absl::string_view where, F&& body) noexcept -> decltype(body()) {
 #ifdef ABSL_HAVE_EXCEPTIONS

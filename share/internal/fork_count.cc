@@ -8,7 +8,7 @@
 namespace curlshare::internal {
 namespace {
 
-// Runs in the child, where almost nothing may be done.
+// Runs in the child, where only async-signal-safe calls are allowed (fork(2)).
 void OnForkInChild() {
   this_process.store(CountOfChild(ThisProcess()), std::memory_order_relaxed);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// In which process of a line of forks this is. What has sockets remembers in
-// which one it got them: in a child they are its parent's.
+// Which process this is, in a line of forks. An object with sockets remembers
+// in which process it got them: in a forked child they belong to the parent.
 //
 //   std::atomic<ForkCount> transferred_in{kNoProcess};
 //   if (IsOfParent(transferred_in.load(std::memory_order_relaxed))) return ...;
@@ -12,33 +12,35 @@
 
 namespace curlshare::internal {
 
-// Small, as every handle has one.
+// The number of a process in a line of forks. Small, since every handle has
+// one.
 using ForkCount = uint16_t;
 
-inline constexpr ForkCount kNoProcess = 0;
-inline constexpr ForkCount kNeverForked = 1;
-// No process either: what was destroyed in a child.
+inline constexpr ForkCount kNoProcess = 0;    // has not transferred
+inline constexpr ForkCount kNeverForked = 1;  // the first process
+// Not a process either: the object was destroyed in a forked child.
 inline constexpr ForkCount kLeftBehind = 0xffff;
 
-// The count of the child of a process with `count`. After very many it begins
-// anew, where it says that it was forked.
+// The number of a child of the process with `count`. After 65,533 forks in a
+// line the numbers begin again, at one that says that the process was forked.
 constexpr ForkCount CountOfChild(ForkCount count) {
   return count + 1 == kLeftBehind ? kNeverForked + 1 : count + 1;
 }
 
-// Of this process. Written where it has but one thread, while it is forked.
+// The number of this process. Written only in a child while it is forked, when
+// it has a single thread.
 inline std::atomic<ForkCount> this_process{kNeverForked};
 inline ForkCount ThisProcess() {
   return this_process.load(std::memory_order_relaxed);
 }
 
-// Whether that is another process than this one: a parent.
+// Whether `process` is another process than this one: then it is a parent.
 inline bool IsOfParent(ForkCount process) {
   return process != ThisProcess() && process != kNoProcess;
 }
 
-// From now on forks are counted; further calls do nothing. False when out of
-// memory. Children by other ways than fork() (_Fork, clone) are not counted.
+// From now on forks are counted. Further calls do nothing. False: out of
+// memory. Children that are not made by fork() (_Fork, clone) are not counted.
 // REQUIRES: one thread at a time.
 bool CountForks();
 

@@ -13,9 +13,19 @@
 
 namespace curlshare::internal {
 
+// Invariants (under `mu_`, unless said otherwise):
+//  - `held_` says whether the gate has an owner, or is about to have one: a
+//    thread to which it was handed over, which has not woken yet.
+//  - `owner_` and `depth_` are written by the owner alone, outside `mu_`.
+//    `owner_` is cleared before `held_` is, and set after it.
+//  - A waiter is on `waiters_` from the moment at which it begins to wait, so
+//    that CancelWaits finds it, until it gets the gate or gives up.
+//  - Leave wakes the first waiter even if it does not hand the gate over. If
+//    another thread is faster, that thread's Leave wakes the waiter again.
+
 using Clock = std::chrono::steady_clock;
 
-// On the stack of the thread that waits.
+// A thread that waits, on its stack.
 struct Gate::Waiter : ListNode {
   Waiter(const void* waits_for, const std::atomic<bool>* stops)
       : who(waits_for), stop(stops) {}
@@ -41,7 +51,8 @@ bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled,
       Waiter self(who, stop);
       self.InsertBefore(&waiters_);
       bool expired = false;
-      // From here on CancelWaits finds it: a `stop` before that is seen now.
+      // From here on CancelWaits finds this waiter. A `stop` that was set
+      // before is seen now.
       if (stop != nullptr && stop->load(std::memory_order_acquire)) {
         self.cancelled = true;
       }
@@ -67,7 +78,8 @@ bool Gate::Enter(absl::Time deadline, const void* who, bool* cancelled,
   depth_ = 1;
   ++GetThisThread().gates_held;
   if (!was_cancelled) return true;
-  // The gate came free in the same moment. Out again, which wakes the next one.
+  // The gate came free in the same moment. Leave again, which also wakes the
+  // next waiter.
   Leave();
   if (cancelled != nullptr) *cancelled = true;
   return false;
@@ -82,7 +94,7 @@ void Gate::Leave() {
   if (waiters_.empty()) return;
   auto* first = static_cast<Waiter*>(waiters_.next);
   if (absl::FromChrono(Clock::now() - first->since) > kPatience) {
-    // Nobody else gets in before it.
+    // `held_` stays true: no other thread gets in before this waiter.
     first->handed_over = true;
     first->Remove();
     held_ = true;

@@ -1,13 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One thread at a time inside a gated share: what makes the kinds safe that
-// libcurl's locks do not.
-//
-// Not an absl::Mutex, because a close must be able to give up at its deadline,
-// because a callback that runs inside comes back in, and because no thread may
-// starve: a thread that has waited for kPatience is handed the gate by the next
-// one that leaves. Until then whoever comes first takes it, since to hand over
-// every time costs a context switch each: with 64 threads and an instant server
-// a patience of 1 ms, which is about one round of all, halved the rate of 5 ms.
+// The lock of a gated share: it lets one thread at a time call libcurl for that
+// share's handles.
 #ifndef CURLSHARE_SHARE_INTERNAL_GATE_H_
 #define CURLSHARE_SHARE_INTERNAL_GATE_H_
 
@@ -22,43 +15,70 @@
 
 namespace curlshare::internal {
 
-// Safe for concurrent use.
+// Lets one thread at a time inside. A share has a gate for the kinds that
+// libcurl's own locks do not make safe (lock_safety.cc).
+//
+// It is not an absl::Mutex for three reasons. A close must be able to give up
+// at its deadline. A callback that runs inside may enter again. And no thread
+// may starve: a thread that has waited for kPatience is handed the gate by the
+// next thread that leaves. Before that, any thread may take a free gate, since
+// handing it over costs a context switch each time. A patience of 1 ms, about
+// one round of 64 threads against an instant server, gave half the rate of a
+// patience of 5 ms.
+//
+// Two threads must not wait for each other. So a thread does not wait for a
+// gate while it is inside another one or under a kind lock
+// (ShareCore::EnterGate refuses), or while it holds a handle that others may
+// wait for (HandleHolder enters the gate first). A transfer that returns to the
+// gate after a poll does hold its handle, but nobody waits for a transfer.
+//
+// Thread-safe. What a thread did before Leave happens before what the next
+// owner does after Enter.
 class Gate {
  public:
+  // How long a thread waits before the gate is handed to it.
   static constexpr absl::Duration kPatience = absl::Milliseconds(5);
 
   Gate() = default;
   Gate(const Gate&) = delete;
   Gate& operator=(const Gate&) = delete;
 
-  // Makes the calling thread the owner, waiting until `deadline` for its turn:
-  // false if that passes, or if somebody calls CancelWaits(who) meanwhile,
-  // which of the two is told in `cancelled`. Nests. Nor does it wait where
-  // `stop`, if not null, is true; who makes it so then calls CancelWaits(who).
+  // Makes the calling thread the owner; waits at most until `deadline`. Nests:
+  // the owner gets in at once. With absl::InfinitePast() it never waits.
+  //
+  // False: the deadline has passed, or the wait was cancelled; `*cancelled`, if
+  // not null, says which. A wait is cancelled by CancelWaits(who), or because
+  // `stop`, if not null, is true when the wait begins. The thread that sets
+  // `stop` calls CancelWaits(who) afterwards, so that neither order of the two
+  // is missed.
   bool Enter(absl::Time deadline = absl::InfiniteFuture(),
              const void* who = nullptr, bool* cancelled = nullptr,
              const std::atomic<bool>* stop = nullptr) ABSL_LOCKS_EXCLUDED(mu_);
-  // Ends the waits for `who`, not null; true if there was one.
-  // `stop`, if not null: those with that one alone.
+  // Ends the waits that were begun with `who`, which is not null; with `stop`
+  // not null, only those that were also begun with that `stop`. True if there
+  // was one.
   bool CancelWaits(const void* who, const std::atomic<bool>* stop = nullptr)
       ABSL_LOCKS_EXCLUDED(mu_);
   // Ends the newest Enter. REQUIRES: the calling thread is the owner.
   void Leave() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Only the thread itself can have stored its own token.
+  // Whether the calling thread is inside. Exact without the mutex, since only
+  // the thread itself can have stored its token.
   bool OwnedByThisThread() const {
     return owner_.load(std::memory_order_relaxed) == ThisThreadToken();
   }
-  // How often the owner has entered. REQUIRES: the calling thread is the owner.
+  // How many times the owner has entered. REQUIRES: the calling thread is the
+  // owner.
   int depth() const { return depth_; }
 
+  // How often the gate was taken, and what the waits cost.
   KindLockStats stats() const ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
   struct Waiter;
 
   std::atomic<ThreadToken> owner_{nullptr};
-  int depth_ = 0;  // the owner's
+  int depth_ = 0;  // of the owner's Enters; the owner alone uses it
 
   mutable absl::Mutex mu_;
   bool held_ ABSL_GUARDED_BY(mu_) = false;

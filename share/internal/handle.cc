@@ -41,11 +41,27 @@
 #include "curlshare/share/lock_data.h"
 #include "curlshare/share/share_handle.h"
 
+// The life of a handle's multi handle. All of this is for the holder alone.
+//
+//  - Before a transfer (ObtainMulti): the handle uses the multi handle that it
+//    keeps, if that has a connection to the origin. Otherwise it takes one from
+//    the pool, or makes one.
+//  - In the transfer (RunOn): a multi handle that was replaced goes back to the
+//    pool once libcurl has begun on the transfer. From libcurl 8.21 on a handle
+//    counts references, without atomics, to records of the connections it has
+//    used (connection_references.h). It drops them when its next transfer
+//    begins. Only then may another thread have those connections.
+//  - After a transfer (KeepOrGiveBack): the handle keeps the multi handle,
+//    gives it back, or closes it.
+//  - Meanwhile another handle may take over a kept multi handle (LetGo,
+//    Surrender). The pool then holds this handle, so that the code runs as its
+//    holder.
+
 namespace curlshare::internal {
 namespace {
 
-// Whether a transfer that ended so casts doubt on the other connections to
-// where it went: the host may have gone, or the way to it.
+// Whether a transfer that ended with `code` casts doubt on the other
+// connections to the same host: the host, or the way to it, may have gone.
 bool CastsDoubt(CURLcode code) {
   switch (code) {
     case CURLE_OPERATION_TIMEDOUT:
@@ -61,7 +77,7 @@ bool CastsDoubt(CURLcode code) {
   }
 }
 
-// Of a transfer that has not begun.
+// The Status of a timeout that passed before libcurl began on the transfer.
 absl::Status WaitTimedOut(absl::string_view message) {
   return WithRequestSent(
       WithEasyCode(Error(absl::StatusCode::kDeadlineExceeded, message),
@@ -81,7 +97,8 @@ const char* GetText(CURL* curl, CURLINFO info) {
 
 }  // namespace
 
-// See the order of HandleHolder's members.
+// Handles are allocated by the thousands; their members are ordered for that:
+// see HandleHolder.
 static_assert(sizeof(void*) > 8 || sizeof(Handle) <= 128);
 
 Handle::~Handle() = default;
@@ -95,7 +112,8 @@ void Handle::SetMulti(MultiHandle* multi) {
 
 void Handle::ChangeMulti(MultiHandle* multi) {
   SetMulti(multi);
-  // Where DNS answers are not shared, the cache is the multi handle's.
+  // If DNS answers are not shared, libcurl keeps them in the multi handle: the
+  // new one lacks the addresses of CURLOPT_RESOLVE.
   if (!Shares(LockData::kDns)) ReloadResolve();
 }
 
@@ -105,7 +123,10 @@ std::unique_ptr<MultiHandle> Handle::TakeMulti() {
 }
 
 void Handle::GiveBackConnections() {
-  // An Easy goes on transferring, with the connections that it keeps.
+  // An Easy may go on transferring outside of the share, and keeps its
+  // connections for that. A raw handle's transfers are its owner's after this.
+  // From 8.21 on it still counts references to its connections, so that those
+  // go with it.
   MultiHandle* const multi = HolderMulti();
   if (!OwnsCurl() && multi != nullptr && multi->pooled &&
       ConnectionReferences() == References::kNone) {
@@ -120,13 +141,15 @@ void Handle::LeavePool() {
 
 OriginKey Handle::CurrentOrigin() const {
   const char* url = this->url();
-  // Of a raw handle: the URL that was set or, where none was set since, where
-  // the transfer before ended.
+  // libcurl has no call that reads CURLOPT_URL. CURLINFO_EFFECTIVE_URL is the
+  // URL that was set, or the end of the newest transfer's redirects if none was
+  // set since. The key is only a hint, so that is good enough.
   if (url == nullptr) url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
   if (url == nullptr) return 0;
   MultiHandle* const multi = HolderMulti();
   if (multi == nullptr) return OriginOf(url);
-  // Texts of one size are compared: the end of the URL is not looked for.
+  // Most transfers go to the same origin as the previous one. Then it is enough
+  // to compare the known beginning: the length of the URL is not needed.
   const size_t known = multi->origin_size;
   if (ABSL_PREDICT_TRUE(known > 0 &&
                         std::strncmp(url, multi->origin_text.data(), known) ==
@@ -143,6 +166,7 @@ OriginKey Handle::CurrentOrigin() const {
 }
 
 bool Handle::LetGo() {
+  // Up to 8.20 nothing is counted: the connections can go to another thread.
   if (ConnectionReferences() == References::kNone) return true;
   bool let_go = false;
   const bool saved = SaveAnswers();
@@ -153,7 +177,8 @@ bool Handle::LetGo() {
   }
   if (let_go) return true;
   if (HolderLends() == Lends::kYes) SetLends(Lends::kNo);
-  // It may be in the multi handle still.
+  // The CURL* may be in the multi handle still, and its references are not
+  // dropped: the multi handle can go to nobody.
   if (saved) {
     HolderShare()->pool().Close(TakeMulti(), ConnectionPool::Reason::kNone);
   }
@@ -168,8 +193,9 @@ bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
   MultiHandle* const own = HolderMulti();
   if (own == nullptr) return true;
   if (!own->pooled) {
-    // From a time without this pool. From 8.21 on nobody knows what the handle
-    // counts together with its connections.
+    // The multi handle comes from a time in which this handle was in no share
+    // of connections. From 8.21 on this library does not know which references
+    // the handle counts to those connections, so they do not go into a pool.
     if (own->tainted || own->partition != partition() ||
         ConnectionReferences() != References::kNone) {
       TakeMulti().reset();
@@ -177,10 +203,12 @@ bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
     }
     pool.Add(own, this);
   }
+  // The pool was flushed: no transfer may use a connection from before.
   if (ABSL_PREDICT_FALSE(pool.IsFlushed(*own))) {
     pool.Close(TakeMulti(), ConnectionPool::Reason::kIdle);
     return true;
   }
+  // The fast path: nothing here is written by other threads.
   const int64_t now = CoarseNow();
   if (ABSL_PREDICT_TRUE(pool.Fits(*own, key, now) &&
                         own->partition == partition())) {
@@ -191,6 +219,8 @@ bool Handle::NeedsOther(ConnectionPool& pool, OriginKey key) {
     pool.Close(TakeMulti(), reason);
     return true;
   }
+  // A handle that others cannot take connections from keeps its own multi
+  // handle. Otherwise it could not give that back once it has got another.
   return HolderLends() != Lends::kNever &&
          ConnectionReferences() != References::kUnknown;
 }
@@ -200,7 +230,7 @@ absl::Status Handle::ObtainMulti(ConnectionPool* pool, OriginKey key,
   if (pool == nullptr) return ObtainOwnMulti(previous);
   if (!NeedsOther(*pool, key)) return absl::OkStatus();
   MultiHandle* own = HolderMulti();
-  // One that was for other handles than this now is.
+  // The handle's partition has changed since it got that multi handle.
   const bool own_fits = own == nullptr || own->partition == partition();
   MultiHandle* other =
       pool->Borrow(key, partition(), this, own_fits ? own : nullptr);
@@ -227,9 +257,11 @@ long Handle::max_connects() const {
   const ShareCore* const share = HolderShare();
   const int most = share == nullptr ? ConnectionOptions().max_idle
                                     : share->pool().max_idle();
-  return std::max(most, 1);  // 0 would leave it to libcurl
+  return std::max(most, 1);  // libcurl takes 0 for its own default
 }
 
+// With no pool (the handle shares no connections, or its options forbid it):
+// the handle uses a multi handle that nobody else will ever have.
 absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
   MultiHandle* own = HolderMulti();
   if (own != nullptr && own->pooled) {
@@ -252,10 +284,13 @@ absl::Status Handle::ObtainOwnMulti(std::unique_ptr<MultiHandle>& previous) {
 
 // ---- A transfer
 
-// One transfer's share in a token. Who cancels a token tells the handle only
-// between Begin, when it is in that transfer, and the end of it: what Cancel
-// finds in transfer then is no other. Before, the gate is all that may have to
-// be told; what comes in between is seen at Begin.
+// One transfer as seen from its CancelToken. The token calls OnCancel with its
+// own mutex held.
+//
+// Between Begin and End this handle is in the transfer that the token is for,
+// so that Handle::Cancel() cannot hit another transfer. Before Begin, only a
+// wait for the gate has to be ended: a token that is cancelled after that wait
+// is noticed by Begin.
 class Handle::TokenListener final : private CancelState::Listener {
  public:
   TokenListener(Handle& handle, const CancelToken* token)
@@ -304,6 +339,7 @@ absl::Status Handle::RunEntered(
     return Error(absl::StatusCode::kResourceExhausted,
                  "the CancelToken was made without memory");
   }
+  // The owner may go in a callback of its own transfer.
   const RefPtr<Handle> self(this);
   TokenListener listener(*this, token);
   if (!listener.may_enter()) return TokenListener::TooEarly();
@@ -311,7 +347,8 @@ absl::Status Handle::RunEntered(
   absl::Status status = Enter(Mode::kTransfer, &waited, listener.stop());
   if (!status.ok()) return status;
   status = listener.Begin() ? transfer(waited) : TokenListener::TooEarly();
-  // Before the handle can be in another one.
+  // Before the Leave: after it the handle may be in another transfer, which
+  // this token must not cancel.
   listener.End();
   Leave();
   return status;
@@ -338,8 +375,8 @@ absl::Status Handle::Drive(absl::Duration waited) {
 absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
                                absl::Duration waited) {
   const absl::Time begin = absl::Now() - waited;
-  // From within another transfer of this thread nobody waits: it could be for
-  // that one.
+  // A thread that holds another handle does not wait: it could be waiting for
+  // its own other transfer to end.
   if (pool == nullptr || key == 0 || !pool->limits_transfers() ||
       GetThisThread().handles_held > 1) {
     return RunWithin(pool, key, begin);
@@ -347,7 +384,8 @@ absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
   const absl::Duration timeout = timeout_ms() > 0
                                      ? absl::Milliseconds(timeout_ms())
                                      : absl::InfiniteDuration();
-  // Nobody waits inside the gate for one who may want to come in.
+  // Inside the gate this thread must not wait for a transfer whose thread may
+  // want to come in.
   const bool paused = gate_ != nullptr && gate_->PauseGate();
   const ConnectionPool::Slot slot =
       pool->BeginTransfer(key, begin + timeout, [this] { return cancelled(); });
@@ -364,7 +402,8 @@ absl::Status Handle::RunInTurn(ConnectionPool* pool, OriginKey key,
       break;
   }
   absl::Status status = RunWithin(pool, key, begin);
-  // For who comes next: this handle is not idle yet.
+  // Hands the connections to the transfer that comes next. The pool could not
+  // take them from this handle, which is not idle yet.
   if (MultiHandle* const multi = HolderMulti();
       multi != nullptr && multi->pooled && HolderLends() == Lends::kYes &&
       pool->HasWaiters(key) && LetGo()) {
@@ -385,9 +424,10 @@ absl::Status Handle::RunWithin(ConnectionPool* pool, OriginKey key,
   }
   const int64_t left_ms =
       absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
-  // An option that was accepted before cannot fail.
+  // Cannot fail: the option was accepted before, with a larger value.
   (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, static_cast<long>(left_ms));
   absl::Status status =
+      // A transfer that got less than 90 % of its timeout is called shortened.
       RunOn(pool, key, /*shortened=*/left_ms < timeout - timeout / 10);
   (void)curl_easy_setopt(curl_, CURLOPT_TIMEOUT_MS, timeout_ms());
   return status;
@@ -397,7 +437,9 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
                            bool shortened) {
   std::unique_ptr<MultiHandle> previous;
   absl::Status obtained = ObtainMulti(pool, key, previous);
-  // To begin lets go of what was before, but for credentials.
+  // When the transfer begins, libcurl drops the references to the connections
+  // of `previous` (Curl_pretransfer), apart from credentials (Lends::kNever).
+  // If it did not begin, those connections go to nobody.
   const auto part_with_previous = [&](bool begun) {
     if (previous == nullptr) return;
     const References references = ConnectionReferences();
@@ -413,6 +455,7 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
   const auto at_end =
       absl::MakeCleanup([&] { part_with_previous(/*begun=*/false); });
   if (!obtained.ok()) return obtained;
+  // From here on the connections count as in use, not as idle.
   HolderMulti()->over.store(false, std::memory_order_relaxed);
   bool paused = false;
   bool begun = false;
@@ -440,7 +483,8 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
     ForgetFailedName(result.code);
   }
   if (!result.removed) {
-    // Still in it, the handle could neither leave its share nor transfer again.
+    // While the CURL* is in the multi handle it can neither leave its share nor
+    // transfer. Freeing the multi handle takes it out.
     LeavePool();
     TakeMulti().reset();
   } else if (pool != nullptr) {
@@ -454,7 +498,8 @@ absl::Status Handle::RunOn(ConnectionPool* pool, OriginKey key,
 // ---- After a transfer
 
 void Handle::WakePoll() {
-  // Where it fails the poll ends by itself within kPollMilliseconds.
+  // `mu_` keeps the multi handle from going. If the call fails, the poll ends
+  // by itself within kPollMilliseconds (transfer.cc).
   if (multi_ != nullptr) (void)curl_multi_wakeup(multi_->get());
 }
 
@@ -481,7 +526,8 @@ bool Handle::MayHaveSent() {
       curl_easy_getinfo(curl_, CURLINFO_SCHEME, &scheme) != CURLE_OK) {
     return true;
   }
-  // Of HTTP alone libcurl counts all that it sends.
+  // CURLINFO_REQUEST_SIZE counts everything that libcurl sends only for HTTP.
+  // For other protocols the safe answer is yes.
   return sent > 0 ||
          (scheme != nullptr && !absl::StartsWithIgnoreCase(scheme, "http"));
 }
@@ -506,11 +552,13 @@ absl::Status Handle::TransferStatus(CURLcode code) {
 void Handle::CountConnecting(bool begun) {
   ShareCore* const share = HolderShare();
   if (share == nullptr) return;
-  // Of one that has not begun libcurl tells what the one before did.
+  // If the transfer has not begun, CURLINFO_NUM_CONNECTS is still that of the
+  // previous transfer.
   const long opened = begun ? GetLong(curl_, CURLINFO_NUM_CONNECTS) : 0;
   const std::optional<int> lookups = this->lookups();
   if (ABSL_PREDICT_TRUE(opened == 0 && lookups.value_or(0) == 0)) return;
-  // A connection takes long: to write what others write, too, is nothing.
+  // To write counters that other threads write, too, costs nothing beside the
+  // making of a connection.
   ShareCore::ConnectCounts& counts = share->connect_counts();
   const auto add = [](std::atomic<uint64_t>& counter, long by) {
     if (by > 0) {
@@ -518,6 +566,7 @@ void Handle::CountConnecting(bool begun) {
     }
   };
   if (lookups.has_value()) {
+    // Each new connection took its address from a look-up or from the cache.
     add(counts.lookups, *lookups);
     add(counts.hits, opened - *lookups);
   }
@@ -529,6 +578,9 @@ void Handle::CountConnecting(bool begun) {
 }
 
 void Handle::ForgetFailedName(CURLcode code) {
+  // libcurl keeps what it knows of a name for CURLOPT_DNS_CACHE_TIMEOUT, also
+  // addresses that refuse and, from 8.16 to 8.21, failures of the resolver that
+  // may pass (as "no such name"). A share would give all that to every handle.
   if (!Shares(LockData::kDns)) return;
   bool elsewhere = ConnectsElsewhere();
   switch (code) {
@@ -539,7 +591,7 @@ void Handle::ForgetFailedName(CURLcode code) {
     case CURLE_COULDNT_CONNECT:
       break;
     case CURLE_OPERATION_TIMEDOUT: {
-      // While it connected.
+      // If it was connected already, the timeout tells nothing of the address.
       curl_off_t connected = 0;
       if (curl_easy_getinfo(curl_, CURLINFO_CONNECT_TIME_T, &connected) ==
               CURLE_OK &&
@@ -554,6 +606,7 @@ void Handle::ForgetFailedName(CURLcode code) {
   constexpr auto kUsedProxy =  // CURLINFO_USED_PROXY, since 8.7
       static_cast<CURLINFO>(CURLINFO_LONG + 66);
   elsewhere |= GetLong(curl_, kUsedProxy) != 0;
+  // Elsewhere: the name that failed is not known, so all names are forgotten.
   const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
   const absl::StatusOr<HostPort> host =
       elsewhere || url == nullptr ? HostPort() : HostPortOf(url);
@@ -570,7 +623,7 @@ void Handle::UpdateLends() {
 }
 
 bool Handle::StartsWithHttp() const {
-  // Without redirects, what the transfer began with.
+  // What the transfer began with, unless it was redirected: see the caller.
   const MultiHandle* const multi = HolderMulti();
   return multi->origin_size > 0 &&
          absl::StartsWithIgnoreCase(
@@ -581,6 +634,8 @@ bool Handle::StartsWithHttp() const {
 void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
                             bool alive, bool blames_host) {
   const bool counted = ConnectionReferences() == References::kCounted;
+  // Only what may have left credentials in a connection is looked at closer, as
+  // that takes several calls of libcurl's. kNever is final.
   const bool redirected = GetLong(curl_, CURLINFO_REDIRECT_COUNT) > 0;
   const long status = GetLong(curl_, CURLINFO_RESPONSE_CODE);
   if (counted && HolderLends() != Lends::kNever &&
@@ -591,8 +646,9 @@ void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
   }
   UpdateLends();
   if (ABSL_PREDICT_FALSE(CastsDoubt(code) && !cancelled())) {
+    // Over HTTP/2 libcurl would keep the connection after a timeout.
     pool.Close(TakeMulti(), ConnectionPool::Reason::kFailed);
-    // A timeout that was shortened tells nothing of the host.
+    // A timeout that was shortened by waits tells nothing of the host.
     if (key != 0 && (blames_host || code != CURLE_OPERATION_TIMEDOUT)) {
       pool.CloseIdleTo(key);
     }
@@ -601,11 +657,12 @@ void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
   MultiHandle& multi = *HolderMulti();
   const long opened = GetLong(curl_, CURLINFO_NUM_CONNECTS);
   if (ABSL_PREDICT_FALSE(redirected && alive)) {
-    // Its first connection is most likely there, too.
+    // The redirect led there, and the first connection is most likely open as
+    // well: OnTransferEnd notes that one.
     const char* const url = GetText(curl_, CURLINFO_EFFECTIVE_URL);
     if (url != nullptr) pool.Note(multi, OriginOf(url));
   }
-  // Otherwise what is known of its connection to there is still true.
+  // If the connection to `key` was not used, what is known of it is still true.
   const bool used =
       code == CURLE_OK || alive || GetLong(curl_, CURLINFO_REQUEST_SIZE) > 0;
   if (ABSL_PREDICT_FALSE(!pool.OnTransferEnd(multi, used ? key : 0, opened,
@@ -613,8 +670,9 @@ void Handle::KeepOrGiveBack(ConnectionPool& pool, OriginKey key, CURLcode code,
     pool.Close(TakeMulti(), ConnectionPool::Reason::kOverCap);
     return;
   }
-  // One that others cannot have at any time lets go now, where that takes
-  // nothing from its owner.
+  // Others cannot take over this handle's connections later, so it lets go of
+  // them now, if its owner loses nothing by that. To let go resets what
+  // curl_easy_getinfo tells of redirects, hence those checks.
   if (counted && code == CURLE_OK && HolderLends() != Lends::kNever &&
       !CanLetGoLater() && !redirected &&
       GetText(curl_, CURLINFO_REDIRECT_URL) == nullptr && LetsGoAtOnce() &&
@@ -633,11 +691,13 @@ void Handle::ReleaseNow() {
     attached = share_ != nullptr;
     outside_gate = gated_ && !share_->InGate();
   }
+  // A raw CURL* may stay attached, if this thread must not call libcurl for it
+  // now, or libcurl refuses to take it out.
   if (OwnsCurl()) {
     if (attached) MoveForCookies();
-    // First, since the address may be used anew at once.
+    // Before the CURL* is freed: its address may belong to a new CURL* at once.
     LeaveAttached(this);
-    FreeCurl();  // curl_easy_cleanup detaches it, and lets go of connections.
+    FreeCurl();  // curl_easy_cleanup detaches it, and lets go of connections
     if (MultiHandle* const multi = HolderMulti();
         multi != nullptr && multi->pooled) {
       HolderShare()->pool().GiveBack(TakeMulti());

@@ -23,6 +23,22 @@
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/share_handle.h"
 
+// Invariants:
+//  - `holder_` is null exactly while `mode_` is kIdle; `depth_` is then 0.
+//  - `share_`, `epoch_`, `gated_`, `lends_` and `multi_` (of Handle) are
+//    written by the holder alone, and under `mu_`. So the holder reads them
+//    without `mu_`, and every other thread with it.
+//  - `gate_` is not null only while the holder is inside that share's gate,
+//    apart from the polls of a transfer.
+//  - `mu_` is held for a few instructions and is a leaf: no other mutex of this
+//    library is taken under it. ConnectionPool calls TryHold, CanHold and
+//    IsHeld with its own mutex held, so that the order is pool, then handle.
+//  - The only call of libcurl's under `mu_` is curl_multi_wakeup (WakePoll),
+//    which any thread may make (curl_multi_wakeup(3)). `mu_` keeps the multi
+//    handle from going meanwhile.
+//  - A release that finds the handle in use sets `release_requested_`, and the
+//    last Leave makes it.
+
 namespace curlshare::internal {
 HandleHolder::~HandleHolder() = default;
 
@@ -39,6 +55,7 @@ HandleHolder::Admission HandleHolder::Admit(Mode mode, bool release,
                                             absl::Duration* waited,
                                             const std::atomic<bool>* stop) {
   {
+    // The common case, a free handle that needs no gate, takes `mu_` once.
     absl::MutexLock lock(&mu_);
     if (ABSL_PREDICT_TRUE(holder_ == nullptr && GateFor(mode) == nullptr)) {
       BecomeHolder(mode);
@@ -62,12 +79,14 @@ HandleHolder::Admission HandleHolder::AdmitSlowly(
     {
       absl::MutexLock lock(&mu_);
       release_requested_ |= release;
-      // Of another thread it is known at once; of this one, no gate is needed.
+      // A nested Enter needs no gate: its thread came inside with its first
+      // Enter. A transfer of another thread is refused below, without the gate.
       if (holder_ == ThisThreadToken()) return Admission::kNested;
       if (mode_ != Mode::kTransfer && GateFor(mode) == gate.get()) {
         in_use = holder_ != nullptr;
-        // Whoever holds it may want what this thread has: the gate, to which it
-        // has come but since, or a kind lock.
+        // The holder may want what this thread has: the gate, which the holder
+        // may have come to need after its Enter, or a kind lock. So wait here
+        // only without either.
         if (in_use && gate == nullptr &&
             !(release && KindLocks::ThisThreadHoldsAny())) {
           mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
@@ -83,14 +102,19 @@ HandleHolder::Admission HandleHolder::AdmitSlowly(
         needed = share_;
       }
     }
-    // In use, in a transfer, or the share has changed meanwhile.
+    // Here the handle is in use, or in transfer, or it needs another gate than
+    // `gate` because its share has changed. In each case leave the gate before
+    // anything else: inside it, this thread must not wait for the holder.
     if (gate != nullptr) gate->LeaveGate();
     if (in_use) {
+      // That holder's last Leave makes the release.
       if (release && KindLocks::ThisThreadHoldsAny()) return Admission::kBusy;
       absl::MutexLock lock(&mu_);
       mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
     }
     if (needed == nullptr) {
+      // Without a gate, nothing has changed: another thread transfers. With
+      // one, the gate was not needed after all: look again.
       if (gate == nullptr) return Admission::kBusy;
       gate = nullptr;
       continue;
@@ -99,6 +123,9 @@ HandleHolder::Admission HandleHolder::AdmitSlowly(
     refusal = gate->EnterGate(mode == Mode::kTransfer ? this : nullptr,
                               deadline, stop);
     if (waited != nullptr) *waited = absl::Now() - begin;
+    // To wait was refused, as this thread is inside another share's gate. A
+    // release cannot fail, so it still takes its own gate if that is free: not
+    // waiting, it cannot be part of a deadlock.
     if (!refusal.ok() && !(release && !KindLocks::ThisThreadHoldsAny() &&
                            gate->TryEnterGate())) {
       return Admission::kRefused;
@@ -122,8 +149,10 @@ absl::Status HandleHolder::AfterCloseError() {
 }
 
 bool HandleHolder::ShareIsParents() const {
-  // Held for a moment only, or by a thread that there is not in this process:
-  // then another thread was inside the library at the fork.
+  // In a forked child there are two cases. A thread of this process holds `mu_`
+  // for a moment. Or a thread of the parent held it at the fork, so that it is
+  // never unlocked here: then the library was in use at the fork, and "the
+  // parent's" is the safe answer.
   for (int tries = 0; tries < 1000; ++tries) {
     if (mu_.TryLock()) {
       const bool is = share_ != nullptr && share_->IsParents();
@@ -136,6 +165,8 @@ bool HandleHolder::ShareIsParents() const {
 }
 
 void HandleHolder::NoteTransfer() {
+  // The share first: if the handle says that it has transferred, its share must
+  // say so, too (see `transferred_in_`).
   if (ShareCore* const share = HolderShare(); share != nullptr) {
     share->NoteTransfer();
   }
@@ -144,9 +175,13 @@ void HandleHolder::NoteTransfer() {
 
 absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited,
                                  const std::atomic<bool>* stop) {
-  // All that a forked child costs a handle that has transferred before.
+  // This is all that a handle pays which has transferred in this process
+  // before: one load and one comparison.
   const bool first = !HasTransferredHere();
   if (ABSL_PREDICT_FALSE(first) && IsParents()) return ParentsError();
+  // This thread is in a callback that libcurl runs under a share's lock.
+  // CURLOPT_SHARE takes the SHARE lock, and other calls on an attached handle
+  // take the locks of the kinds: the thread could wait for itself.
   if (KindLocks::ThisThreadHoldsAny() &&
       (mode == Mode::kChange || share() != nullptr)) {
     return LockHeldError();
@@ -181,7 +216,8 @@ absl::Status HandleHolder::Enter(Mode mode, absl::Duration* waited,
   if (!status.ok()) {
     Leave();
   } else if (gate_ != nullptr && !gated()) {
-    // It was for the move alone.
+    // The gate was needed for the move alone: the newest generation is not
+    // gated.
     gate_->LeaveGate();
     gate_ = nullptr;
   }
@@ -213,7 +249,8 @@ void HandleHolder::NoteWrongThread() const {
 }
 
 void HandleHolder::LeaveSlowly(bool release) {
-  // Whatever is released below may hold the last reference on this.
+  // ReleaseNow may drop the last reference to this handle: keep one until the
+  // end.
   RefPtr<HandleHolder> self(release ? this : nullptr);
   RefPtr<ShareCore> gate;
   RefPtr<ShareCore> changed;
@@ -222,10 +259,14 @@ void HandleHolder::LeaveSlowly(bool release) {
     absl::MutexLock lock(&mu_);
     if (HasToCatchUp()) changed = share_;
   }
+  // The visit keeps a close from finishing while `from` is held. `from` is read
+  // now, since a detach below resets it.
   if (changed != nullptr) {
     changed->BeginVisit();
     from = generation();
   }
+  // A loop, since a release may be requested, or a close may begin, while this
+  // thread detaches.
   while (true) {
     if (!release) {
       absl::MutexLock lock(&mu_);
@@ -247,9 +288,11 @@ void HandleHolder::LeaveSlowly(bool release) {
     } else if (DetachNow().ok()) {
       if (refusal_ == Refusal::kAfterClose) refusal_ = Refusal::kNow;
     } else {
-      // A CURLOPT_CONNECT_ONLY handle keeps its connection and so, from
-      // libcurl 8.22 on, its share. The close does not wait for it; the
-      // handle's next Leave, and the next close, try again.
+      // From 8.22 on, libcurl refuses to change the share of a handle that has
+      // a connection (setopt_share in lib/setopt.c: CURLE_BAD_FUNCTION_ARGUMENT
+      // while data->conn is set), and a CURLOPT_CONNECT_ONLY handle keeps its
+      // connection after the transfer. The close does not wait for such a
+      // handle: its next Leave, and the next close, try again.
       const RefPtr<ShareCore> share = this->share();
       const uint64_t closes = share->NoteCannotLeave(this);
       {
@@ -258,12 +301,14 @@ void HandleHolder::LeaveSlowly(bool release) {
         gate = std::move(gate_);
         BecomeIdle();
       }
-      // A close that came in between has found it in use, and waits.
+      // A close that began after NoteCannotLeave found this handle in use, and
+      // waits for it: do now what that close would have done.
       if (share->closes() != closes) OnShareClosing(*share, /*cancel=*/false);
       break;
     }
   }
-  // As nobody's holder, since it may have to wait for the gate.
+  // Only after the handle is idle, since this may wait for the gate: see the
+  // header.
   if (changed != nullptr) {
     changed->CatchUpAfterTransfer(from);
     from.reset();
@@ -274,11 +319,14 @@ void HandleHolder::LeaveSlowly(bool release) {
 }
 
 void HandleHolder::LeaveToAnyThread() {
+  // From here on, calls of libcurl's on this handle are made outside the scopes
+  // that KindLocks watches: see KindLocks::outside_scopes().
   if (ShareCore* const share = HolderShare(); share != nullptr) {
     share->locks().BeginAnyThread();
   }
   --GetThisThread().handles_held;
   absl::MutexLock lock(&mu_);
+  // No thread's token: so no Enter takes itself for a nested one.
   holder_ = this;
 }
 
@@ -296,6 +344,7 @@ void HandleHolder::LeaveFromAnyThread() {
 
 void HandleHolder::ReleaseAllDeferred() {
   ThisThread& thread = GetThisThread();
+  // Not yet: a later Leave of this thread calls this again.
   if (thread.kind_locks_held > 0 || thread.gates_held > 0) return;
   HandleHolder* deferred = std::exchange(thread.deferred, nullptr);
   while (deferred != nullptr) {
@@ -320,7 +369,8 @@ void HandleHolder::BecomeHolder(Mode mode) {
   holder_ = ThisThreadToken();
   mode_ = mode;
   depth_ = 1;
-  // Here, so that no Cancel() that found a transfer is lost.
+  // Reset under `mu_`, where Cancel() and a close also look whether there is a
+  // transfer: so no Cancel() that found this transfer is lost.
   cancelled_.store(Cancelled::kNo, std::memory_order_relaxed);
   ++GetThisThread().handles_held;
 }
@@ -343,6 +393,7 @@ void HandleHolder::OnShareClosing(ShareCore& share, bool cancel) {
   bool detach = false;
   {
     absl::MutexLock lock(&mu_);
+    // The handle has left that share meanwhile.
     if (share_.get() != &share) return;
     in_transfer = holder_ != nullptr && mode_ == Mode::kTransfer;
     if (cancel && in_transfer) CancelLocked(Cancelled::kByClose);
@@ -350,6 +401,7 @@ void HandleHolder::OnShareClosing(ShareCore& share, bool cancel) {
     if (detach) BecomeHolder(Mode::kChange);
   }
   if (cancel) (void)WakeCancelled(&share, in_transfer);
+  // The Leave sees the share closing, and detaches.
   if (detach) Leave();
 }
 
@@ -380,18 +432,25 @@ bool HandleHolder::WakeTransfer() {
 }
 
 bool HandleHolder::WakeCancelled(ShareCore* share, bool in_transfer) {
+  // With no mutex held: AfterCancel calls a hook of the user's, and the gate
+  // and the pool have mutexes of their own.
   if (in_transfer) AfterCancel();
   if (share == nullptr) return in_transfer;
+  // A thread that waits for the gate is not the holder yet, so such a transfer
+  // is not found under `mu_`. A thread that waits at the pool's limits is the
+  // holder already.
   if (!in_transfer) return share->CancelGateWaits(this);
   if (share->pool().limits_transfers()) share->pool().WakeWaiters();
   return true;
 }
 
 void HandleHolder::LeaveBehind() {
+  // The reference that is given up here is never dropped: the object lives for
+  // ever.
   RefPtr<HandleHolder>(this).Disown();
   transferred_in_.store(kLeftBehind, std::memory_order_relaxed);
-  // One that is attached is on its share's list, and found by the table of
-  // attached handles.
+  // An attached handle stays reachable without that: it is on its share's list,
+  // and the table of attached handles has it.
   if (empty()) internal::KeepForever(this);
 }
 
@@ -400,6 +459,7 @@ void HandleHolder::Release() {
     LeaveBehind();
     return;
   }
+  // FreeCurl would take the lock that libcurl holds on this thread.
   if (KindLocks::ThisThreadHoldsAny() && OwnsCurl()) {
     Defer();
     return;
@@ -408,7 +468,7 @@ void HandleHolder::Release() {
   switch (Admit(Mode::kChange, /*release=*/true, refusal)) {
     case Admission::kNested:
     case Admission::kBusy:
-      // The end of the use, or of the transfer, releases it.
+      // The end of the use, or of the transfer, makes the release.
       return;
     case Admission::kHolder:
       break;
@@ -417,11 +477,13 @@ void HandleHolder::Release() {
         Defer();
         return;
       }
-      // The CURL* may be gone when this returns: do without the gate, and so
-      // without libcurl (ReleaseNow).
+      // The owner may free the CURL* as soon as this returns, so that the
+      // release cannot be deferred. It is made without the gate, hence without
+      // libcurl: see ReleaseNow.
       absl::MutexLock lock(&mu_);
-      // A close may be detaching it just now: inside the gate, so that it waits
-      // for nobody; but it may want a kind lock that this thread holds.
+      // A close, or the pool, may hold the handle just now. It is inside the
+      // gate already and waits for nobody, so that this may wait for it; but
+      // not under a kind lock, which it may want.
       if (!KindLocks::ThisThreadHoldsAny()) {
         mu_.Await(absl::Condition(this, &HandleHolder::IsFree));
       }
@@ -433,6 +495,7 @@ void HandleHolder::Release() {
 }
 
 void HandleHolder::SetLends(Lends lends) {
+  // Without `mu_`: the caller is the holder. Most calls change nothing.
   if (HolderLends() == lends) return;
   absl::MutexLock lock(&mu_);
   lends_ = lends;
@@ -443,7 +506,7 @@ bool HandleHolder::TryHold(Purpose purpose) {
   if (!IsIdleHere()) return false;
   if (purpose == Purpose::kLend && lends_ != Lends::kYes) return false;
   BecomeHolder(Mode::kChange);
-  RefPtr<HandleHolder>(this).Disown();  // for EndHold
+  RefPtr<HandleHolder>(this).Disown();  // adopted by EndHold
   return true;
 }
 

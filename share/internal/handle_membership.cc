@@ -24,13 +24,27 @@
 
 namespace curlshare::internal {
 
+// A handle comes in and goes out in a fixed order, so that a close and other
+// attaches see it whole at each moment (the caller is the holder throughout):
+//
+//  - In (AttachInGate): table of attached handles, list of the share, `share_`,
+//    CURLOPT_SHARE, `generation_`. The table comes first, as it tells whether
+//    the CURL* is in a share already.
+//  - Out (DetachNow, LeaveShare): CURLOPT_SHARE, pool, table, `generation_`,
+//    `share_`, list. The list comes last: Unlink of the last handle frees the
+//    CURLSH, to which this handle must not hold a reference any more.
+//
+// Each step either needs no memory or is undone when the next one fails.
+// Handle::ReleaseNow, which frees an owned CURL*, leaves the table first: the
+// address may belong to a new CURL* at once.
+
 HandleMembership::~HandleMembership() = default;
 
 absl::Status HandleMembership::AlreadyAttached() const {
   if (IsParents()) return ParentsError();
   const RefPtr<ShareCore> share = this->share();
   if (share == nullptr) {
-    // It is on its way in or out, on another thread.
+    // It is on its way in or out of a share, on another thread.
     return Error(absl::StatusCode::kAlreadyExists,
                  "the handle is attached to another share already; detach it "
                  "first");
@@ -47,29 +61,33 @@ absl::Status HandleMembership::PrepareTransfer() {
     refusal_ = Refusal::kNow;
     return AfterCloseError();
   }
-  // One that cannot leave (see LeaveSlowly) transfers in the share once more:
-  // that closes the connection which keeps it there.
+  // A handle that cannot leave (see HandleHolder::LeaveSlowly) transfers once
+  // more in the closing share. That closes the connection which keeps it there.
   return absl::OkStatus();
 }
 
 absl::Status HandleMembership::MoveToNewest(ShareCore& share) {
-  // Whatever its owner has done with the cookies since its last transfer, say.
+  // What is new in the old generation since the handle's last transfer: its
+  // owner may have set cookies by CURLOPT_COOKIELIST, for instance.
   Generation newest;
   absl::Status status = share.CatchUp(generation_, &newest);
-  // A close came in between: it will find this handle in transfer.
+  // A close came in between. It finds this handle in transfer, and the last
+  // Leave detaches it.
   if (newest.handle == nullptr) return absl::OkStatus();
-  // The newest has just become gated: the next transfer moves there.
+  // The newest has become gated only now, and this thread is not inside the
+  // gate. The next transfer moves.
   if (newest.handle->gated() && gate_ == nullptr) return absl::OkStatus();
   if (!status.ok()) return status;
   const CURLcode code = SetShare(newest.handle.get());
-  // It has a connection of CURLOPT_CONNECT_ONLY, see LeaveSlowly: a transfer
-  // after this one may move it.
+  // The handle has a connection of CURLOPT_CONNECT_ONLY (see
+  // HandleHolder::LeaveSlowly): it may move before a later transfer.
   if (code == CURLE_BAD_FUNCTION_ARGUMENT) return absl::OkStatus();
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
   }
   if (!newest.handle->kinds().Contains(LockData::kConnect)) LeavePool();
-  // The old one may be freed here, with no mutex held.
+  // This may free the old generation. No mutex is held here, since libcurl then
+  // calls back.
   generation_ = std::move(newest.handle);
   {
     absl::MutexLock lock(&mu_);
@@ -77,7 +95,8 @@ absl::Status HandleMembership::MoveToNewest(ShareCore& share) {
   }
   status = PrepareForKinds();
   if (!status.ok()) return status;
-  // Only now: otherwise the next transfer comes here again.
+  // Last, since a handle with the old epoch comes here again at its next
+  // transfer: a move that failed half way is repeated.
   absl::MutexLock lock(&mu_);
   epoch_ = newest.epoch;
   return status;
@@ -93,7 +112,8 @@ absl::Status HandleMembership::PrepareForKinds() {
   if (Shares(LockData::kDns)) {
     const absl::Duration age = HolderShare()->dns_cache_timeout();
     if (age != ShareCore::kDefaultDnsCacheTimeout) {
-      // In whole seconds, rounded up; -1: no limit.
+      // libcurl takes whole seconds, as an int: rounded up, as 0 would turn the
+      // cache off. -1: no limit.
       const CURLcode code = LimitDnsAge(
           age == absl::InfiniteDuration()
               ? -1
@@ -117,8 +137,10 @@ CURLcode HandleMembership::SetShare(const ShareHandle* share) {
   const bool leaves_cookies =
       Shares(LockData::kCookie) &&
       (share == nullptr || !share->kinds().Contains(LockData::kCookie));
-  // Writes CURLOPT_COOKIEJAR, if that is set: from here on the handle knows
-  // nothing of these cookies. libcurl tells of no error.
+  // Once it has left, the handle does not see these cookies any more, so that
+  // curl_easy_cleanup could not save them. "FLUSH" writes them to the file of
+  // CURLOPT_COOKIEJAR now, if that is set (Curl_flush_cookies in lib/cookie.c).
+  // libcurl reports no error here.
   if (leaves_cookies) {
     BeforeLettingGo();
     (void)curl_easy_setopt(curl_, CURLOPT_COOKIELIST, "FLUSH");
@@ -132,20 +154,27 @@ CURLcode HandleMembership::SetShare(const ShareHandle* share) {
   return code;
 }
 
-// So that curl_easy_cleanup, or whatever comes first, does not put a jar
-// without the share's cookies in the place of the file that was just written.
-// It also makes the handle a jar of its own: the cookie engine stays on.
+// Otherwise curl_easy_cleanup, or another "FLUSH", would replace the file that
+// was just written by the handle's own jar, which lacks the share's cookies.
+// Setting the option also gives the handle a jar of its own (Curl_cookie_init
+// in CURLOPT_COOKIEJAR, lib/setopt.c), so that its cookie engine stays on.
 void HandleMembership::AfterLeavingCookies() {
   (void)curl_easy_setopt(curl_, CURLOPT_COOKIEJAR, nullptr);
 }
 
-// CURLOPT_COOKIEFILE would turn the engine on as well, but libcurl adds what it
-// is given to a list, which would grow with each attach, and cannot be asked
-// whether the engine is on. The first line of CURLOPT_COOKIELIST turns it on,
-// too, where there is no jar: in no share, after one of cookies, whose jar took
-// the place of the handle's own. The engine then stays on until
-// curl_easy_cleanup, and what this makes for the comment goes when the handle
-// is back in the share.
+// A shared jar alone does not turn on a handle's cookie engine, and nobody can
+// ask whether it is on. Each way to turn it on has a drawback:
+//
+//  - CURLOPT_COOKIEFILE appends to a list in the handle. It would grow with
+//    each attach.
+//  - The first line for CURLOPT_COOKIELIST turns the engine on, but only in a
+//    handle without a jar (CURLOPT_COOKIELIST in lib/setopt.c), and an attached
+//    handle has the shared jar.
+//
+// So the handle leaves the share for a moment, which takes the shared jar from
+// it, and gets a line that is only a comment. The jar that libcurl makes for
+// that line goes when the handle is back in the share. The engine stays on
+// until curl_easy_cleanup.
 CURLcode HandleMembership::TurnCookiesOn() {
   CURLcode code = curl_easy_setopt(curl_, CURLOPT_SHARE, nullptr);
   if (code != CURLE_OK) return code;
@@ -164,13 +193,16 @@ absl::Status HandleMembership::Attach(const RefPtr<ShareCore>& share,
   if (IsParents()) return ParentsError();
   if (absl::Status status = share->CheckProcess(); !status.ok()) return status;
   if (KindLocks::ThisThreadHoldsAny()) return LockHeldError();
-  // Before anything that may be refused. One of no owner's is attached but
-  // once, as soon as it is made.
+  // An owned CURL* is known to this library alone, so that only this handle can
+  // have attached it: answer before anything that may be refused. Easy attaches
+  // such a handle once, right after it made it.
   if (OwnsCurl() && this->share() != nullptr) return AlreadyAttached();
   absl::Status status;
   bool try_again = true;
   while (try_again) {
-    // The gate comes before the handle; see above.
+    // The gate comes before the handle, as in HandleHolder::Enter. Whether
+    // there is one is looked at again in AttachInGate, since the share's kinds
+    // may change meanwhile.
     const bool gated = share->gated();
     if (gated) {
       status = share->EnterGate();
@@ -200,7 +232,7 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
     return generation.status();
   }
   if (generation->handle->gated() && !in_gate) {
-    // It has become gated since the caller looked.
+    // The share has become gated since the caller looked.
     *try_again = true;
     generation->handle.reset();
     LeaveAttached(this);
@@ -214,7 +246,8 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
     epoch_ = generation->epoch;
     gated_ = generation->handle->gated();
   }
-  // In a child it could not be taken out again.
+  // In a forked child this handle could not be taken out again, so the whole
+  // share then belongs to the parent.
   if (HasTransferredHere()) share->NoteTransfer();
   const CURLcode code = SetShare(generation->handle.get());
   absl::Status status = EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE)");
@@ -224,7 +257,7 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
     if (status.ok()) {
       refusal_ = refuse_after_close ? Refusal::kAfterClose : Refusal::kNever;
     } else {
-      // What was just attached can be detached.
+      // Cannot fail: a handle that was just attached has no connection.
       DetachNow().IgnoreError();
     }
   } else {
@@ -238,6 +271,8 @@ absl::Status HandleMembership::AttachInGate(const RefPtr<ShareCore>& share,
 absl::Status HandleMembership::Detach() {
   if (absl::Status status = Enter(Mode::kChange); !status.ok()) return status;
   absl::Status status;
+  // Out of every share, a handle that refuses transfers since a close is still
+  // "detached": that ends the refusal.
   if (share() != nullptr) {
     status = LeaveForGood();
   } else if (refusal_ != Refusal::kNow) {
@@ -254,7 +289,9 @@ absl::Status HandleMembership::LeaveForGood() {
   return DetachNow();
 }
 
-// From there its CURLOPT_COOKIEJAR, if it has one, is written.
+// The file of CURLOPT_COOKIEJAR is then written from the newest generation. If
+// the move is not possible now, it is written from the old one, which is right
+// but for what others have learned since.
 void HandleMembership::MoveForCookies() {
   if (!Shares(LockData::kCookie) || !HolderIsStale() ||
       KindLocks::ThisThreadHoldsAny()) {

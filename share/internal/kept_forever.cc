@@ -8,7 +8,7 @@
 namespace curlshare::internal {
 namespace {
 
-// By `next` alone, and never taken from.
+// A list that is linked by `next` alone. Nothing is ever taken from it.
 std::atomic<ListNode*> newest{nullptr};
 
 }  // namespace

@@ -28,9 +28,11 @@ absl::StatusOr<std::unique_ptr<MultiHandle>> MultiHandle::Create() {
         if (multi == nullptr) {
           return MultiStatus(CURLM_OUT_OF_MEMORY, "curl_multi_init");
         }
-        // From 8.20 on, curl_multi_cleanup would wait for a look-up
-        // under way, which a cancelled transfer leaves behind.
-        // Earlier versions do not know the option.
+        // From 8.20 on each multi handle has threads of its own that resolve
+        // names, and curl_multi_cleanup waits for them unless this is set
+        // (Curl_async_thrdd_multi_destroy, called in lib/multi.c). A cancelled
+        // transfer leaves such a look-up behind. Earlier versions do not know
+        // the option, hence the number and the (void).
         constexpr auto kQuickExit =  // CURLMOPT_QUICK_EXIT
             static_cast<CURLMoption>(CURLOPTTYPE_LONG + 21);
         (void)curl_multi_setopt(multi.get(), kQuickExit, 1L);
@@ -40,8 +42,8 @@ absl::StatusOr<std::unique_ptr<MultiHandle>> MultiHandle::Create() {
       });
 }
 
-// An error would mean that libcurl is inside it just now, and nothing could be
-// done.
+// An error would mean that libcurl is inside this multi handle just now;
+// nothing could be done about it.
 MultiHandle::~MultiHandle() { (void)curl_multi_cleanup(multi_); }
 
 void MultiHandle::SetMaxConnections(long most) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One multi handle of libcurl with the connections in it: the unit that the
-// connection pool keeps, and that one thread at a time uses.
+// One multi handle of libcurl's with the connections in it: the unit that the
+// connection pool keeps and lends.
 #ifndef CURLSHARE_SHARE_INTERNAL_MULTI_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_MULTI_HANDLE_H_
 
@@ -22,39 +22,48 @@ namespace curlshare::internal {
 class ConnectionKeeper;
 struct PoolOrigin;
 
-// Nanoseconds of a clock that never goes back and costs next to nothing to
-// read; resolution 4 to 10 ms.
+// Nanoseconds of a monotonic clock that is very cheap to read. Its resolution
+// is 4 to 10 ms. Thread-safe.
 int64_t CoarseNow();
 
-// Thread-compatible: used by its keeper's holder or, while it has no keeper, by
-// nobody. What the pool knows of it is guarded by the pool's mutex: see there.
+// A CURLM, what the pool knows of the connections in it, and what its user
+// remembers from one transfer to the next.
+//
+// Thread-compatible. Used by one thread at a time: the holder of its keeper
+// (see ConnectionKeeper) or, while it has no keeper, nobody but the pool. The
+// members say which of them are guarded by the pool's mutex.
 class MultiHandle : public ListNode {
  public:
-  // At most so many connections are kept in one.
+  // The most connections that the pool keeps in one MultiHandle.
   static constexpr int kMaxConnections = 16;
 
-  // An idle connection, as far as is known, to one origin.
+  // An idle connection to one origin, as far as the pool knows. Written under
+  // the pool's mutex, apart from the times, and only by the holder of the
+  // keeper (by the pool while there is none), who may therefore read it
+  // without.
   struct Connection : ListNode {  // of the origin's list
     OriginKey key = 0;            // 0: this one is free
     MultiHandle* multi = nullptr;
     PoolOrigin* origin = nullptr;
-    // Written by the keeper's holder alone, read by all who have the mutex.
-    std::atomic<int64_t> used{0};  // CoarseNow() when it was last used
+    // In nanoseconds of CoarseNow(). Written by the holder of the keeper alone,
+    // and read under the pool's mutex.
+    std::atomic<int64_t> used{0};  // when it was last used
     std::atomic<int64_t> opened{0};
   };
 
-  // kResourceExhausted when out of memory.
+  // Makes a CURLM. kResourceExhausted: out of memory.
   static absl::StatusOr<std::unique_ptr<MultiHandle>> Create();
-  // Closes all its connections. Takes out a handle that is still in it.
+  // Closes all its connections, and takes out a CURL* that is still in it.
   ~MultiHandle();
 
   CURLM* get() const { return multi_; }
 
-  // How many idle connections libcurl keeps in it; nothing where it is that
-  // already. Best effort: libcurl has no reason to refuse.
+  // Sets how many idle connections libcurl keeps in it (CURLMOPT_MAXCONNECTS).
+  // Does nothing if that is the number already. Best effort: libcurl has no
+  // reason to refuse.
   void SetMaxConnections(long most);
 
-  // Its connection to `key`; null if none is known.
+  // The connection to `key`. Null if none is known.
   Connection* Find(OriginKey key) {
     for (Connection& connection : connections) {
       if (connection.key == key) return &connection;
@@ -62,35 +71,39 @@ class MultiHandle : public ListNode {
     return nullptr;
   }
 
-  // The keeper's holder's alone.
+  // The following belong to the holder of the keeper alone.
   //
-  // Which handles may use it besides the origin: equal texts only. What libcurl
-  // does not compare goes in here (credentials for a proxy, before 8.21).
+  // Handles may use this MultiHandle only if their partitions are equal. The
+  // text stands for what libcurl does not compare when it chooses a connection
+  // (credentials for a proxy, before 8.21).
   std::string partition;
-  // Has been used with what libcurl cannot tell apart: serves no other handle.
+  // It was used with options by which libcurl cannot tell connections apart: it
+  // serves no other handle.
   bool tainted = false;
-  bool pooled = false;
-  // How often its pool had been flushed when it came in. Written before others
-  // know it.
+  bool pooled = false;  // whether it is in a pool
+  // How often its pool had been flushed when it came in. Written before other
+  // threads know of it.
   uint32_t flushes = 0;
-  // The origin of the newest transfer, as its URL had it, and its key: most
-  // transfers go where the one before went.
+  // The origin of the newest transfer, as its URL had it, and its key. Most
+  // transfers go to the same origin as the previous one, so that the key need
+  // not be computed again.
   std::array<char, 64> origin_text{};
   size_t origin_size = 0;
   OriginKey origin_key = 0;
 
-  // The pool's, guarded by its mutex.
+  // The following are written under the pool's mutex: see Connection.
   ConnectionKeeper* keeper = nullptr;  // null: idle
   int connection_count = 0;
   std::array<Connection, kMaxConnections> connections;
-  // Written by the keeper's holder alone, read by all.
+  // The following are written by the holder of the keeper alone (by the pool
+  // while there is none), and read by all threads.
   //
-  // Its transfer is over as far as the cap on idle connections goes, though its
-  // keeper is held for a moment yet.
+  // Whether the transfer is over as far as the cap on idle connections goes.
+  // Its keeper may be held for a moment longer.
   std::atomic<bool> over{false};
-  std::atomic<int64_t> used{0};
-  std::atomic<uint64_t> opened_count{0};
-  std::atomic<uint64_t> reused_count{0};
+  std::atomic<int64_t> used{0};           // CoarseNow() when last used
+  std::atomic<uint64_t> opened_count{0};  // connections opened
+  std::atomic<uint64_t> reused_count{0};  // transfers that opened none
 
  private:
   explicit MultiHandle(CURLM* multi) : multi_(multi) {}

@@ -21,9 +21,11 @@
 namespace curlshare::internal {
 namespace {
 
+// The kinds whose changes are brought along. The others are caches.
 constexpr LockDataSet kLasting{LockData::kCookie, LockData::kHsts};
 
-// A cache: where the sessions cannot be had, handshakes are made in full.
+// TLS sessions are a cache: without them, handshakes are made in full. So the
+// only error is a lack of memory.
 absl::Status CopyTlsSessions(const ShareHandle& from, const ShareHandle& to,
                              KindLocks* locks) {
   absl::Status status = CanSaveTlsSessions();
@@ -65,10 +67,14 @@ absl::Status OldGenerations::Succeed(
     LockDataSet kept, LockDataSet forgotten, KindLocks* locks) {
   return NoThrow("OldGenerations::Succeed", [&]() -> absl::Status {
     DropThoseLeft();
+    // The order matters: what can fail comes first, and the last steps, which
+    // change this object, need no memory.
     const LockDataSet kinds = kLasting & from->kinds() & to.kinds();
     absl::StatusOr<State> known = Read(*from, kinds);
     if (!known.ok()) return known.status();
     State to_keep = *known;
+    // What is not to be kept still counts as known: it must not come as a
+    // change.
     if (!kept.Contains(LockData::kCookie)) to_keep.cookies.clear();
     if (!kept.Contains(LockData::kHsts)) to_keep.hsts.clear();
     if (absl::Status status = Add(to, to_keep); !status.ok()) return status;
@@ -97,7 +103,8 @@ absl::Status OldGenerations::CatchUp(const ShareHandle& from,
       absl::Status status =
           Add(newest, {CookieChanges(old.known.cookies, now->cookies),
                        HstsChanges(old.known.hsts, now->hsts)});
-      // A cookie that libcurl does not take keeps no transfer waiting.
+      // A cookie that libcurl does not take back must not keep a transfer
+      // waiting: it is given up.
       if (!status.ok() && !absl::IsUnimplemented(status)) return status;
       old.known = *std::move(now);
     }
@@ -121,6 +128,7 @@ absl::StatusOr<std::vector<OldGenerations::State>> OldGenerations::ReadAll(
 
 absl::Status OldGenerations::Forget(LockDataSet kinds) {
   return NoThrow("OldGenerations::Forget", [&]() -> absl::Status {
+    // All of them are read before the first is changed: that may fail.
     absl::StatusOr<std::vector<State>> states = ReadAll(kinds);
     if (!states.ok()) return states.status();
     size_t i = 0;
@@ -137,6 +145,8 @@ absl::Status OldGenerations::Forget(LockDataSet kinds) {
 
 void OldGenerations::Keep(const std::shared_ptr<const ShareHandle>& from) {
   for (Old& old : old_) {
+    // One that has left is not kept: its last handle has gone, so that nothing
+    // can be read from it.
     if (old.handle == from.get() && !old.alive.expired()) old.kept = from;
   }
 }
@@ -148,7 +158,7 @@ std::shared_ptr<const ShareHandle> OldGenerations::TakeKept() {
   return nullptr;
 }
 
-// Whose address may be another's by now.
+// Also because the address of one that has gone may belong to another by now.
 void OldGenerations::DropThoseLeft() {
   old_.remove_if([](const Old& old) { return old.alive.expired(); });
 }

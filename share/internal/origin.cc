@@ -15,7 +15,7 @@ namespace curlshare::internal {
 
 namespace {
 
-// Where "://" ends the scheme; npos where there is none.
+// The length of the scheme, if "://" ends it; else npos.
 size_t SchemeSize(absl::string_view url) {
   const size_t end = url.find_first_of(":/?#");
   return end != url.npos && absl::StartsWith(url.substr(end), "://")
@@ -33,7 +33,7 @@ size_t OriginSize(absl::string_view url) {
 
 OriginKey OriginOf(absl::string_view url) {
   const size_t colon = SchemeSize(url);
-  // Without a scheme, libcurl takes most for HTTP.
+  // libcurl guesses the scheme of a URL without one, which is HTTP for most.
   absl::string_view scheme = "http";
   if (colon != url.npos) {
     scheme = url.substr(0, colon);
@@ -49,7 +49,8 @@ OriginKey OriginOf(absl::string_view url) {
   } else if (absl::EqualsIgnoreCase(scheme, "http")) {
     authority = absl::StripSuffix(authority, ":80");
   }
-  // A name of DNS has at most 255 bytes; what is longer is cut, as a hint may.
+  // A DNS name has at most 255 bytes. What is longer is cut: for a hint that
+  // does no harm.
   std::array<char, 320> text;
   char* end = text.data();
   for (absl::string_view part : {scheme, authority}) {
@@ -59,6 +60,7 @@ OriginKey OriginOf(absl::string_view url) {
   }
   const uint64_t hash = absl::HashOf(
       absl::string_view(text.data(), end - text.data()), scheme.size());
+  // 0 means that there is no origin.
   return hash == 0 ? 1 : hash;
 }
 

@@ -25,7 +25,8 @@
 namespace curlshare::internal {
 namespace {
 
-// A server that has answered before it is asked.
+// A server that has answered before it is asked. Thread-compatible. Must live
+// until the transfer is over.
 class Answer {
  public:
   Answer() = default;
@@ -37,9 +38,12 @@ class Answer {
     }
   }
 
+  // Makes the sockets, and writes the answer into one of them.
   absl::Status Write(absl::string_view text) {
-    // 7.88 connects even a socket of which it is told that it is connected. One
-    // for datagrams can be connected again, where the other end has a name.
+    // 7.88 calls connect() even for a socket that CURLOPT_SOCKOPTFUNCTION has
+    // called connected (cf_tcp_connect in lib/cf-socket.c). A datagram socket
+    // can be connected a second time, if the other end has a name. Binding with
+    // a family alone gives it one (autobind, unix(7)).
     const bool connects =
         RunningLibcurl().version_num < LibcurlVersion(8, 0, 0);
     const int type = connects ? SOCK_DGRAM : SOCK_STREAM;
@@ -67,11 +71,12 @@ class Answer {
     return absl::OkStatus();
   }
 
-  // libcurl owns what it gets, and closes it.
+  // CURLOPT_OPENSOCKETFUNCTION. libcurl owns the socket that it gets, and
+  // closes it.
   static curl_socket_t Open(void* self, curlsocktype, curl_sockaddr* address) {
     auto* answer = static_cast<Answer*>(self);
     if (answer->name_size_ > 0) {
-      // It has room for an address of any kind.
+      // `addr` has room for an address of any kind (struct Curl_sockaddr_ex).
       std::memcpy(&address->addr, &answer->name_, answer->name_size_);
       address->addrlen = answer->name_size_;
       address->family = AF_UNIX;
@@ -80,24 +85,25 @@ class Answer {
     answer->sockets_[0] = -1;
     return socket < 0 ? CURL_SOCKET_BAD : socket;
   }
+  // CURLOPT_SOCKOPTFUNCTION.
   static int Connected(void* /*self*/, curl_socket_t, curlsocktype) {
     return CURL_SOCKOPT_ALREADY_CONNECTED;
   }
 
  private:
   int sockets_[2] = {-1, -1};
-  sockaddr_un name_{};
-  socklen_t name_size_ = 0;  // 0: it needs none
+  sockaddr_un name_{};       // of the other end
+  socklen_t name_size_ = 0;  // 0: it needs no name
 };
 
 }  // namespace
 
 absl::StatusOr<bool> PublicSuffixes::MayHaveCookies(absl::string_view name) {
-  // Cookies are sent whatever the case, and before 8.5 the list is asked with
-  // it.
+  // Cookies are sent without regard to case. Before 8.5 libcurl asks its list
+  // with the case as it came, and would let "CO.UK" pass.
   absl::ConsumeSuffix(&name, ".");
   const std::string domain = absl::AsciiStrToLower(name);
-  // What would mean something else in a URL or a header.
+  // Characters that have another meaning in a URL or in a header.
   constexpr absl::string_view kNotInNames = "/:?#@[]\\%;,\"<>{}|^`";
   if (domain.empty() || domain.size() > 255 || domain.front() == '.' ||
       std::any_of(domain.begin(), domain.end(), [&](char c) {
@@ -126,7 +132,7 @@ absl::StatusOr<bool> PublicSuffixes::Ask(const std::string& domain) {
       "\r\n\r\n"));
   if (!status.ok()) return status;
   const std::string url = absl::StrCat("http://x.", domain, "/");
-  // Whatever the host, no name is looked up and no proxy asked.
+  // With these two no name is looked up, and no proxy is asked.
   char anywhere[] = "::127.0.0.1:1";
   curl_slist connect_to{anywhere, nullptr};
   const curl_opensocket_callback open = &Answer::Open;
@@ -136,7 +142,8 @@ absl::StatusOr<bool> PublicSuffixes::Ask(const std::string& domain) {
     if (code == CURLE_OK) code = curl_easy_setopt(curl, option, value);
   };
   set(CURLOPT_NOSIGNAL, 1L);
-  // Turns the cookie engine on, and forgets the cookie of the domain before.
+  // The first line turns the cookie engine on. "ALL" removes the cookie of the
+  // domain that was asked for before.
   set(CURLOPT_COOKIELIST, "# a comment");
   set(CURLOPT_COOKIELIST, "ALL");
   set(CURLOPT_URL, url.c_str());
@@ -146,7 +153,7 @@ absl::StatusOr<bool> PublicSuffixes::Ask(const std::string& domain) {
   set(CURLOPT_OPENSOCKETDATA, &answer);
   set(CURLOPT_SOCKOPTFUNCTION, connected);
   set(CURLOPT_FORBID_REUSE, 1L);
-  // All is there: it takes tens of microseconds.
+  // In seconds. The answer is there already: it takes tens of microseconds.
   set(CURLOPT_TIMEOUT, 10L);
   if (code == CURLE_OK) code = curl_easy_perform(curl);
   (void)curl_easy_setopt(curl, CURLOPT_CONNECT_TO, nullptr);

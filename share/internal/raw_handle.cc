@@ -22,7 +22,8 @@ absl::Status RawHandle::SetCancelHook(absl::AnyInvocable<void()> hook) {
   if (!status.ok()) return status;
   made->call = std::move(hook);
   absl::MutexLock lock(&mu_);
-  // Under `mu_`: whoever tells it to end from now on sees the hook.
+  // Under `mu_`: a thread that tells the transfer to end from now on sees the
+  // hook.
   if (cancelled()) {
     return Error(absl::StatusCode::kCancelled,
                  "the transfer was told to end before it began");
@@ -35,6 +36,7 @@ void RawHandle::ClearCancelHook() {
   std::unique_ptr<CancelHook> cleared;  // freed with no mutex held
   absl::MutexLock lock(&mu_);
   if (hook_ == nullptr) return;
+  // A call under way uses the hook without `mu_`.
   mu_.Await(absl::Condition(this, &RawHandle::HookIsIdle));
   cleared = std::move(hook_);
 }
@@ -44,10 +46,12 @@ void RawHandle::AfterCancel() {
   {
     absl::MutexLock lock(&mu_);
     hook = hook_.get();
-    // Where it is another transfer than the one that was told, nothing was.
+    // If another transfer is under way by now, that one was not told to end.
     if (hook == nullptr || hook->called || !cancelled()) return;
     hook->called = hook->running = true;
   }
+  // Without `mu_`, since the hook is the user's. ClearCancelHook keeps it until
+  // `running` is false.
   hook->call();
   absl::MutexLock lock(&mu_);
   hook->running = false;

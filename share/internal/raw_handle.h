@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Handle for a CURL* of the user's.
+// A Handle for a CURL* that the user owns.
 #ifndef CURLSHARE_SHARE_INTERNAL_RAW_HANDLE_H_
 #define CURLSHARE_SHARE_INTERNAL_RAW_HANDLE_H_
 
@@ -14,24 +14,30 @@
 
 namespace curlshare::internal {
 
-// Safe for concurrent use, as Handle.
+// A Handle for a CURL* that the user owns, with a hook that tells the user's
+// own event loop that a transfer is to end.
+//
+// Thread-safe, as Handle. Owned as Handle: by references.
 class RawHandle final : public Handle {
  public:
   using Handle::Handle;
   ~RawHandle() override;
 
-  // `hook` is called once the transfer is told to end, at most once, by the
-  // thread that says so, with no mutex held. kCancelled where it has been told
-  // so before; kResourceExhausted without memory; there is no hook then.
-  // REQUIRES: the caller is the holder, in a transfer, without a hook.
+  // Sets a hook that is called when the transfer is told to end: at most once,
+  // by the thread that tells it, with no mutex held. kCancelled: the transfer
+  // was told to end before; kResourceExhausted: no memory. There is no hook
+  // then. REQUIRES: the caller is the holder, in a transfer, and there is no
+  // hook.
   absl::Status SetCancelHook(absl::AnyInvocable<void()> hook)
       ABSL_LOCKS_EXCLUDED(mu_);
-  // From its return on the hook is not called, and no call of it is under way.
-  // REQUIRES: the caller is the holder, and not in the hook.
+  // Removes the hook, if there is one. Once this returns, the hook is not
+  // called, and no call of it is under way. REQUIRES: the caller is the holder,
+  // and not in the hook.
   void ClearCancelHook() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  // Apart: most handles never have one.
+  // Allocated separately, since most handles never have one. `called` and
+  // `running` are guarded by `mu_`.
   struct CancelHook {
     absl::AnyInvocable<void()> call;
     bool called = false;

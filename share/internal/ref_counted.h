@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A reference count inside the object: half of what std::shared_ptr takes, and
-// a reference can be had from a plain pointer, such as a list's.
+// A reference count inside the object. It takes half the space of
+// std::shared_ptr's, and a reference can be made from a plain pointer (from a
+// list, for example).
 #ifndef CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_
 #define CURLSHARE_SHARE_INTERNAL_REF_COUNTED_H_
 
@@ -13,7 +14,8 @@
 
 namespace curlshare::internal {
 
-// Base of what a RefPtr refers to. Safe for concurrent use.
+// The base of a class whose objects RefPtrs own. Thread-safe: the count is
+// atomic, and the last release happens after all others.
 class RefCounted {
  public:
   RefCounted() = default;
@@ -28,7 +30,8 @@ class RefCounted {
   friend class RefPtr;
 
   void Ref() { refs_.fetch_add(1, std::memory_order_relaxed); }
-  // True if that was the last one: then nobody else can take another.
+  // True if that was the last reference. If the count is 1, nobody else has one
+  // to copy, so that the atomic subtraction can be saved.
   bool Unref() {
     return refs_.load(std::memory_order_acquire) == 1 ||
            refs_.fetch_sub(1, std::memory_order_acq_rel) == 1;
@@ -37,7 +40,9 @@ class RefCounted {
   std::atomic<uint32_t> refs_{0};
 };
 
-// One reference. Deletes the object with the last. Thread-compatible.
+// One reference to an object, which deletes the object if it was the last.
+// Thread-compatible: several RefPtrs to one object may be used by several
+// threads.
 template <typename T>
 class RefPtr {
  public:
@@ -57,7 +62,8 @@ class RefPtr {
     if (object_ != nullptr && object_->Unref()) Delete(object_);
   }
 
-  // Gives the reference away as a plain pointer, and takes it back.
+  // Disown gives the reference away as a plain pointer, and Adopt takes it
+  // back.
   T* Disown() { return std::exchange(object_, nullptr); }
   static RefPtr Adopt(T* object) {
     RefPtr ptr;
@@ -76,7 +82,7 @@ class RefPtr {
   }
 
  private:
-  // Apart, so that the rest is small enough to be inlined.
+  // Separate, so that the rest is small enough to be inlined.
   ABSL_ATTRIBUTE_NOINLINE static void Delete(T* object) { delete object; }
 
   T* object_ = nullptr;

@@ -41,6 +41,7 @@ bool HasExpired(int64_t expires) {
   return expires != 0 && expires < std::time(nullptr);
 }
 
+// A parsed line. Refers to the line's text.
 struct Cookie {
   bool http_only = false;
   absl::string_view domain;  // without the dot in front
@@ -58,8 +59,8 @@ struct Cookie {
                         "\t", secure ? "TRUE" : "FALSE", "\t", expires, "\t",
                         name, "\t", value);
   }
-  // Whether the two are the same to who sends them. libcurl may limit how long
-  // a cookie lives.
+  // Whether a server sees no difference between the two. The expiry does not
+  // count: libcurl may limit how long a cookie lives.
   bool SentAs(const Cookie& other) const {
     return http_only == other.http_only && domain == other.domain &&
            subdomains == other.subdomains && path == other.path &&
@@ -67,8 +68,8 @@ struct Cookie {
   }
 };
 
-// The path as libcurl compares it (RFC 6265, 5.1.4); versions differ in whether
-// they write that, or what the server said.
+// The path as libcurl compares it (RFC 6265, 5.1.4). Some versions write that
+// path, others the one that the server sent.
 absl::string_view PathThatCounts(absl::string_view path) {
   if (absl::ConsumePrefix(&path, "\"")) absl::ConsumeSuffix(&path, "\"");
   if (path.empty() || path.front() != '/') return "/";
@@ -76,15 +77,16 @@ absl::string_view PathThatCounts(absl::string_view path) {
   return path;
 }
 
-// A line of libcurl's with its path as that counts.
+// A line that libcurl wrote, with its path as libcurl compares it.
 std::string WithPathThatCounts(absl::string_view line) {
   std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
   if (fields.size() == 7) fields[2] = PathThatCounts(fields[2]);
   return absl::StrJoin(fields, "\t");
 }
 
-// What makes a cookie another one than those that are there, of a line of
-// seven fields. `*expires` is when it ends; 0: with the session.
+// What makes this cookie replace another one, or be a different one, from a
+// line of seven fields. `*expires`: when it ends, in seconds since the epoch;
+// 0: with the session.
 std::string Identity(absl::string_view line, int64_t* expires) {
   absl::ConsumePrefix(&line, kHttpOnly);
   const std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
@@ -97,7 +99,7 @@ bool IsFlag(absl::string_view text) {
   return text == "TRUE" || text == "FALSE";
 }
 
-// What `line` holds, which refers to it; or in `*wrong` why it holds no cookie.
+// Parses `line`. Nothing if it holds no cookie; `*wrong` then says why.
 std::optional<Cookie> Read(absl::string_view line, const char** wrong) {
   const auto no = [&](const char* why) {
     *wrong = why;
@@ -144,8 +146,8 @@ std::optional<Cookie> Read(absl::string_view line, const char** wrong) {
   return cookie;
 }
 
-// The lines of the jar that `curl` uses. libcurl has no way to say that there
-// is no memory for them.
+// The lines of the jar that `curl` uses. If there is no memory for all of them,
+// libcurl returns none, without an error (cookie_list in lib/cookie.c).
 std::vector<std::string> ReadJar(CURL* curl) {
   curl_slist* first = nullptr;
   (void)curl_easy_getinfo(curl, CURLINFO_COOKIELIST, &first);
@@ -158,9 +160,11 @@ std::vector<std::string> ReadJar(CURL* curl) {
   return lines;
 }
 
-// What libcurl makes of a line.
+// A jar that nobody uses, to see what libcurl makes of a line. Not thread-safe;
+// each instance is used by one thread.
 class Trial {
  public:
+  // To be called first: whether there is memory for it.
   absl::Status Begin() {
     if (curl_ == nullptr) {
       return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
@@ -168,7 +172,7 @@ class Trial {
     return absl::OkStatus();
   }
 
-  // kInvalidArgument where it is not `cookie`.
+  // kInvalidArgument: libcurl does not take `line` for `cookie`.
   absl::Status Check(const Cookie& cookie, const std::string& line) {
     absl::StatusOr<std::vector<std::string>> jar = Give(line);
     if (!jar.ok()) return jar.status();
@@ -182,6 +186,7 @@ class Trial {
         return absl::OkStatus();
       }
     }
+    // An expired cookie is not in the jar, whatever else is true of it.
     if (cookie.Expired()) return absl::OkStatus();
     if (absl::Status status = CheckMemory(); !status.ok()) return status;
     return Error(absl::StatusCode::kInvalidArgument,
@@ -189,7 +194,9 @@ class Trial {
                  "__Secure- in front has rules)");
   }
 
-  // Before 8.21 libcurl does not say that it has no memory.
+  // Whether there is memory for a cookie. If not, the jar stays empty, but
+  // before 8.21 CURLOPT_COOKIELIST returns CURLE_OK all the same. Tries a line
+  // that every version takes.
   absl::Status CheckMemory() {
     const absl::StatusOr<std::vector<std::string>> jar =
         Give("a.test\tFALSE\t/\tFALSE\t0\ta\tb");
@@ -199,7 +206,8 @@ class Trial {
                  "no memory for a cookie");
   }
 
-  // kInvalidArgument where others than the hosts of an owner would get it.
+  // kInvalidArgument: hosts of several owners would get the cookie. libcurl
+  // does not look into the Public Suffix List for CURLOPT_COOKIELIST.
   absl::Status CheckDomain(const Cookie& cookie) {
     if (!cookie.subdomains) return absl::OkStatus();
     const absl::StatusOr<bool> may = suffixes_.MayHaveCookies(cookie.domain);
@@ -210,7 +218,7 @@ class Trial {
   }
 
  private:
-  // What is in the jar when only `line` was put in.
+  // Puts `line` alone into the jar, and returns what is in it.
   absl::StatusOr<std::vector<std::string>> Give(const std::string& line) {
     CURLcode code = curl_easy_setopt(curl_.get(), CURLOPT_COOKIELIST, "ALL");
     if (code == CURLE_OK) {
@@ -219,7 +227,7 @@ class Trial {
     if (code == CURLE_OUT_OF_MEMORY) {
       return EasyStatus(code, "curl_easy_setopt(CURLOPT_COOKIELIST)");
     }
-    // Otherwise it is too long.
+    // Any other error means that the line is too long (CURL_MAX_INPUT_LENGTH).
     if (code != CURLE_OK) return std::vector<std::string>();
     return ReadJar(curl_.get());
   }
@@ -228,8 +236,8 @@ class Trial {
   PublicSuffixes suffixes_;
 };
 
-// Calls `use` with a handle in `share`. It has the jar; the cookie engine,
-// which transfers need, it does not.
+// Calls `use` with a handle in `share`. The handle uses the shared jar. Its
+// cookie engine is off, which only transfers need.
 template <typename Use>
 absl::Status WithHandle(CURLSH* share, Use use) {
   const VisitingHandle handle(share);
@@ -292,8 +300,10 @@ absl::StatusOr<std::string> FormatCookies(
     std::optional<Cookie> cookie = Read(mended, &wrong);
     if (!cookie.has_value()) continue;
     absl::Status status = trial.CheckDomain(*cookie);
-    // A public suffix may have cookies of its own. To libcurl one with a Domain
-    // is for all below it as well; to RFC 6265 (5.3, step 5) it is not.
+    // A host that is a public suffix may have cookies of its own. If it sets
+    // one with itself as the Domain, that is for this host alone (RFC 6265,
+    // 5.3, step 5). libcurl follows that from 8.22 on; before, the cookie was
+    // for all hosts below, too.
     if (absl::IsInvalidArgument(status)) {
       cookie->subdomains = false;
       status = absl::OkStatus();
@@ -329,13 +339,14 @@ bool ForgetCookies(CURLSH* share) {
 
 absl::StatusOr<std::vector<std::string>> CopyCookies(CURLSH* share) {
   absl::StatusOr<std::vector<std::string>> jar = ReadCookies(share);
-  // A jar that cannot be listed for lack of memory looks empty. It would be
-  // taken for one that was emptied: so that is to be seen twice.
+  // If libcurl has no memory to list a jar, the jar looks empty, and would be
+  // taken for one that was emptied. So it has to look empty twice.
   if (jar.ok() && jar->empty()) jar = ReadCookies(share);
   if (!jar.ok()) return jar.status();
   return NoThrow("CopyCookies", [&] {
     std::vector<std::string> cookies;
     for (const std::string& line : *jar) {
+      // A tab in a field makes a line of more than seven fields.
       if (std::count(line.begin(), line.end(), '\t') != 6) continue;
       std::string mended = WithPathThatCounts(line);
       int64_t expires = 0;
@@ -357,12 +368,12 @@ std::vector<std::string> CookieChanges(const std::vector<std::string>& before,
     if (found == old.end() || found->second != line) changes.push_back(line);
     if (found != old.end()) old.erase(found);
   }
-  // In the order in which they were, not in that of the map.
+  // In the order of `before`, so that the result does not depend on the map.
   for (const std::string& line : before) {
     const auto found = old.find(Identity(line, &expires));
     if (found == old.end() || HasExpired(expires)) continue;
     std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
-    fields[4] = "1";
+    fields[4] = "1";  // 1970: libcurl removes the cookie that it replaces
     changes.push_back(absl::StrJoin(fields, "\t"));
   }
   return changes;
@@ -371,7 +382,8 @@ std::vector<std::string> CookieChanges(const std::vector<std::string>& before,
 absl::Status PutCookies(CURLSH* share, const std::vector<std::string>& lines) {
   return NoThrow("PutCookies", [&]() -> absl::Status {
     std::vector<std::string> missing = lines;
-    // Before 8.21 libcurl does not say that it has no memory for one.
+    // Before 8.21, libcurl does not report a lack of memory: so look, and try
+    // twice.
     for (int tries = 0; tries < 2 && !missing.empty(); ++tries) {
       absl::Status status = AddCookies(share, missing);
       if (!status.ok()) return status;

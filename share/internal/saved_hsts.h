@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// The HSTS entries of a CURLSH: which hosts want HTTPS, and until when.
+// The HSTS entries of a CURLSH (RFC 6797): which hosts want HTTPS, and until
+// when.
 //
-// libcurl has no call that lists them, nor one that adds to them. But it writes
-// them all to the CURLOPT_HSTSWRITEFUNCTION of a handle in the share when that
-// is cleaned up, and a transfer begins with reading what its
-// CURLOPT_HSTSREADFUNCTION has to offer.
+// libcurl has no call that lists them, and none that adds to them. But when a
+// handle in the share is cleaned up, libcurl writes all of them to its
+// CURLOPT_HSTSWRITEFUNCTION (Curl_hsts_save in lib/hsts.c). And each transfer
+// begins with reading what the handle's CURLOPT_HSTSREADFUNCTION offers
+// (Curl_hsts_loadcb).
 //
 // Source: https://curl.se/libcurl/c/CURLOPT_HSTSWRITEFUNCTION.html,
 //         https://curl.se/libcurl/c/CURLOPT_HSTSREADFUNCTION.html
@@ -21,10 +23,11 @@
 
 namespace curlshare::internal {
 
+// One entry. A plain value: thread-compatible.
 struct HstsEntry {
   std::string host;
   bool subdomains = false;
-  std::string expires;  // "20261231 23:59:59", UTC; empty: never
+  std::string expires;  // "20261231 23:59:59" in UTC; empty: never
 
   friend bool operator==(const HstsEntry& a, const HstsEntry& b) {
     return a.host == b.host && a.subdomains == b.subdomains &&
@@ -32,18 +35,20 @@ struct HstsEntry {
   }
 };
 
-// Those of `share`, which shares them. Safe for concurrent use as far as a
-// transfer on a handle in `share` is: inside the gate. kResourceExhausted when
-// out of memory.
+// Returns the entries of `share`. REQUIRES: `share` shares HSTS entries; the
+// caller is inside the gate, as for a transfer on a handle in `share`.
+// kResourceExhausted: out of memory.
 absl::StatusOr<std::vector<HstsEntry>> ReadHsts(CURLSH* share);
 
-// Adds to those of `share`. From libcurl 8.21 on an entry for a host that has
-// one extends that; before, the one that was there counts until it expires.
-// Otherwise as ReadHsts; some may then have been added.
+// Adds `entries` to those of `share`. If the host has an entry already: from
+// libcurl 8.21 on, the new one extends it; before, the old one counts until it
+// expires. REQUIRES, and errors: as for ReadHsts; after an error some entries
+// may have been added.
 absl::Status AddHsts(CURLSH* share, const std::vector<HstsEntry>& entries);
 
-// What `after` has that `before` has not, or has otherwise. libcurl offers no
-// way to take an entry out: one that is gone is not told of.
+// Returns the entries of `after` that are not in `before`, or are different
+// there. Entries that are only in `before` are not reported, as libcurl has no
+// way to take one out.
 std::vector<HstsEntry> HstsChanges(const std::vector<HstsEntry>& before,
                                    const std::vector<HstsEntry>& after);
 

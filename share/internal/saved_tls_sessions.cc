@@ -23,8 +23,8 @@
 #include "curlshare/share/kind_locks.h"
 #include "curlshare/share/libcurl_info.h"
 
-// As in the headers of 8.12 and later. Weak: null where the libcurl that runs
-// is older, whatever the headers were.
+// As in the headers of 8.12 and later. Weak: if the libcurl that runs is older,
+// the addresses are null, whatever the headers were.
 extern "C" {
 // NOLINTBEGIN(readability-redundant-declaration): not in older headers.
 using CurlShareSessionFunction = CURLcode(CURL*, void*, const char*,
@@ -54,18 +54,21 @@ std::string Text(const unsigned char* bytes, size_t size) {
   return std::string(reinterpret_cast<const char*>(bytes), size);
 }
 
+// With the hash of the peer instead of its name.
 CURLcode Import(CURL* curl, const TlsSession& session) {
   return curl_easy_ssls_import(curl, nullptr, Bytes(session.peer),
                                session.peer.size(), Bytes(session.data),
                                session.data.size());
 }
 
+// What the callback below has got so far.
 struct Exported {
   std::vector<TlsSession> sessions;
   absl::Status status;
 };
 
-// libcurl calls this while it holds the lock of the sessions.
+// libcurl calls this once for each session, while it holds the lock of the
+// sessions: it must not call libcurl, and must not throw.
 CURLcode Append(CURL*, void* userptr, const char* /*session_key*/,
                 const unsigned char* shmac, size_t shmac_len,
                 const unsigned char* sdata, size_t sdata_len,
@@ -80,10 +83,15 @@ CURLcode Append(CURL*, void* userptr, const char* /*session_key*/,
   return exported->status.ok() ? CURLE_OK : CURLE_OUT_OF_MEMORY;
 }
 
-// Calls `use` with a handle in `share`, holding the lock of the sessions where
-// there is one: from 8.20 on libcurl asks, without the lock, whether another
-// has it, then refuses, and where it cannot read a session unlocks what it has
-// not locked.
+// Calls `use` with a handle in `share`, under the lock of the sessions if there
+// is one.
+//
+// From 8.20 on libcurl reads without the lock whether its cache of sessions is
+// locked (`is_locked` in lib/vtls/vtls_scache.c). Up to 8.21 both calls then
+// refuse (CURLE_RECURSIVE_API_CALL), even if it is another thread that has
+// locked it. And an import that fails unlocks the cache if it finds it locked,
+// whoever has locked it (Curl_ssl_session_import). Neither happens while this
+// thread holds the lock, as then no other thread has the cache locked.
 template <typename Use>
 absl::Status WithHandle(CURLSH* share, KindLocks* locks, Use use) {
   const VisitingHandle handle(share);
@@ -95,7 +103,7 @@ absl::Status WithHandle(CURLSH* share, KindLocks* locks, Use use) {
   return use(handle.get());
 }
 
-// A session of a line; false where that holds none.
+// Parses a line. False if it holds no session.
 bool Read(absl::string_view line, TlsSession* session) {
   const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
   return fields.size() == 2 &&
@@ -119,7 +127,8 @@ absl::Status CanSaveTlsSessions() {
   if (curl == nullptr) {
     return Error(absl::StatusCode::kResourceExhausted, "curl_easy_init");
   }
-  // With nothing to import; what it says where it can differs.
+  // An import of nothing fails on every build, with a code that differs between
+  // versions. Only a build without the function says CURLE_NOT_BUILT_IN.
   const CURLcode code =
       curl_easy_ssls_import(curl.get(), nullptr, nullptr, 0, nullptr, 0);
   if (code != CURLE_NOT_BUILT_IN) return absl::OkStatus();
@@ -136,7 +145,8 @@ absl::StatusOr<std::vector<TlsSession>> ParseTlsSessions(
     return Error(absl::StatusCode::kInvalidArgument, "TLS sessions: line ",
                  number, " ", what);
   };
-  // Nobody uses it: what is put in here only shows whether it can be.
+  // Nobody uses this CURLSH: what is put into it only shows whether libcurl
+  // takes it.
   const SharePtr share(curl_share_init(), &curl_share_cleanup);
   if (share == nullptr) {
     return Error(absl::StatusCode::kResourceExhausted, "curl_share_init");
@@ -152,7 +162,8 @@ absl::StatusOr<std::vector<TlsSession>> ParseTlsSessions(
       if (lines.front() != kFirstLine) {
         return in_line(1, "is not what an export of this version begins with");
       }
-      // So that it shows where the end is missing.
+      // The last line ends with a newline, too, so that a text that was cut off
+      // can be told.
       if (!lines.back().empty()) {
         return in_line(lines.size(), "has no end: the rest is missing");
       }

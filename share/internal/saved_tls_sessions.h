@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The TLS sessions of a CURLSH as text that another process can take in.
+// The TLS sessions of a CURLSH as text that another process can read, by
+// curl_easy_ssls_export and curl_easy_ssls_import. libcurl has these from 8.12
+// on, if it was built with them (USE_SSLS_EXPORT, --enable-ssls-export).
 //
-// The text is ours to read alone: a first line with its version, then one line
-// for each session: in base64, the salted hash of who it is for, a space, and
-// what libcurl packed of it. libcurl's other name for who it is for, in plain
-// text, is not written: it would tell any reader which hosts were visited.
-//
-// curl_easy_ssls_export and _import are there from libcurl 8.12 on, where built
-// with them (USE_SSLS_EXPORT, --enable-ssls-export).
+// The text is for this library alone: a first line with the version of the
+// format, then one line for each session. A line holds, in base64, the salted
+// hash of the session's peer, a space, and the session as libcurl has packed
+// it. libcurl also offers the peer's name in plain text. That is not written:
+// it would tell any reader which hosts were visited.
 //
 // Source: https://curl.se/libcurl/c/curl_easy_ssls_export.html,
 //         https://curl.se/libcurl/c/curl_easy_ssls_import.html
@@ -26,24 +26,30 @@
 
 namespace curlshare::internal {
 
+// One session. A plain value: thread-compatible.
 struct TlsSession {
-  std::string peer;  // salt and hash
-  std::string data;
+  std::string peer;  // salt and hash, binary
+  std::string data;  // as libcurl has packed it, binary
 };
 
-// Whether the running libcurl can; kUnimplemented where not, and what it takes.
+// Whether the running libcurl can export and import sessions. kUnimplemented:
+// it cannot; the message says what that takes. kResourceExhausted: no memory to
+// find out. Thread-safe.
 absl::Status CanSaveTlsSessions();
 
-// kInvalidArgument with the number of the line that is not as
-// FormatTlsSessions writes it, or that libcurl does not take;
-// kResourceExhausted without memory. May throw std::bad_alloc.
+// Parses what FormatTlsSessions has made. An empty text has no sessions.
+// Thread-safe. REQUIRES, unless `text` is empty: CanSaveTlsSessions().
+//
+// kInvalidArgument: a line is not as FormatTlsSessions writes it, or libcurl
+// does not take the session; the message has the number of the line, counted
+// from 1. kResourceExhausted: no memory. May throw std::bad_alloc.
 absl::StatusOr<std::vector<TlsSession>> ParseTlsSessions(
     absl::string_view text);
 std::string FormatTlsSessions(const std::vector<TlsSession>& sessions);
 
-// Reads those of `share`, which shares them and locks by `locks`, and adds to
-// them. Safe for concurrent use as far as a transfer on a handle in `share` is.
-// REQUIRES: CanSaveTlsSessions().
+// Reads the sessions of `share`, and adds to them. `share` shares TLS sessions,
+// and locks by `locks`. REQUIRES: CanSaveTlsSessions(); what a transfer on a
+// handle in `share` requires (the gate, if there is one).
 absl::StatusOr<std::vector<TlsSession>> ReadTlsSessions(CURLSH* share,
                                                         KindLocks* locks);
 absl::Status AddTlsSessions(CURLSH* share, KindLocks* locks,

@@ -33,11 +33,31 @@
 #include "curlshare/share/share_handle.h"
 
 namespace curlshare::internal {
+
+// Invariants (the lock order is in the header):
+//  - A handle is on one of the three lists exactly while its `share_` is this
+//    core, or while it is on its way in or out. `attached_` counts the handles
+//    on the lists.
+//  - Once the closing bit is in `epoch_`, the lists only shrink.
+//  - Nothing of libcurl's and nothing of the user's is called with `mu_` held:
+//    VisitAttached takes a reference, unlocks, then visits; a CURLSH is moved
+//    out under `mu_` and freed afterwards.
+//  - What a transfer has learned in an older generation is in the newest one
+//    from the end of that transfer on (old_generations.h). For that the epoch
+//    changes before the old generation is read: a transfer that ends later sees
+//    the new epoch, and catches up.
+//  - `current_` becomes null when the core finishes, and stays so. The thread
+//    that takes it out frees it outside `mu_`, then sets `state_` to kClosed.
+//  - A close is noticed by everybody whom it does not reach: the closing bit is
+//    set before handles are visited and before the gate is tried. So a busy
+//    handle sees it at its last Leave, and a thread inside the gate at
+//    LeaveGate.
+
 namespace {
 
 std::atomic<uint64_t> last_id{0};
 
-// After a number of them.
+// To be put after a number of handles.
 const char* Handles(size_t count) {
   return count == 1 ? " handle" : " handles";
 }
@@ -113,6 +133,7 @@ absl::Status ShareCore::Visit(LockData kind,
     status = CheckVisit(kind);
     if (!status.ok()) return status;
     const bool in_gate = gated();
+    // Whether it is gated is looked at again in VisitInGate, under `mu_`.
     if (in_gate) {
       status = EnterGate();
       if (!status.ok()) return status;
@@ -131,7 +152,8 @@ absl::Status ShareCore::VisitInGate(
   std::shared_ptr<const ShareHandle> generation;
   {
     absl::MutexLock lock(&mu_);
-    // It may have closed, or changed its kinds, while this waited for the gate.
+    // The share may have closed, or changed its kinds, during the wait for the
+    // gate.
     absl::Status status = CheckShares(kind);
     *try_again = status.ok() && current_->gated() && !in_gate;
     if (!status.ok() || *try_again) return status;
@@ -139,7 +161,8 @@ absl::Status ShareCore::VisitInGate(
     ++visits_;
   }
   absl::Status status = use(generation->get());
-  // Before the last one out frees it, and with no mutex held.
+  // Before EndVisit, which may free the newest generation, and with no mutex
+  // held.
   generation.reset();
   EndVisit();
   return status;
@@ -203,6 +226,8 @@ bool ShareCore::gated() const {
 }
 
 bool ShareCore::MustNotWaitForGate() const {
+  // Two threads, each inside one gate and waiting for the other, would wait for
+  // ever. A kind lock may be wanted by the thread inside the gate.
   return !gate_.OwnedByThisThread() &&
          (GetThisThread().gates_held > 0 || KindLocks::ThisThreadHoldsAny());
 }
@@ -237,9 +262,9 @@ void ShareCore::LeaveGate() {
   const bool outermost = gate_.depth() == 1;
   gate_.Leave();
   if (!outermost) return;
-  // A close that found the gate occupied did so before this Leave, and marked
-  // the share as closing before that: it is seen here. Where the gate is
-  // occupied again, the same holds for that thread.
+  // A close that found the gate occupied did so before this Leave, and had set
+  // the closing bit before that: so it is seen here. If another thread is
+  // inside again by now, the same holds for its Leave.
   while (IsClosing(epoch()) && HasUnvisited() && TryEnterGate()) {
     VisitAttached();
     gate_.Leave();
@@ -262,8 +287,8 @@ void ShareCore::BeginClosing(bool cancel) {
   cancel_ = cancel_ || cancel;
   epoch_.fetch_or(kClosingBit, std::memory_order_acq_rel);
   ++closes_;
-  // A further close visits all once more: it may want them cancelled, and they
-  // may be able to leave.
+  // A second close visits all handles again: it may want to cancel them, and
+  // those that could not leave may be able to leave now.
   unvisited_.TakeAll(&visited_);
   unvisited_.TakeAll(&cannot_leave_);
 }
@@ -278,7 +303,8 @@ void ShareCore::VisitAttached() {
       auto* first = static_cast<HandleHolder*>(unvisited_.next);
       first->Remove();
       first->InsertBefore(&visited_);
-      // Its owner takes it off the list, under `mu_`, before letting it die.
+      // Alive: the handle is taken off the list, under `mu_`, before its last
+      // reference goes.
       handle = RefPtr<HandleHolder>(first);
       cancel = cancel_;
     }
@@ -291,7 +317,8 @@ void ShareCore::VisitThroughGate(absl::Time deadline) {
     VisitAttached();
     return;
   }
-  // To cancel needs no gate, and may be what makes its owner leave it.
+  // Outside the gate first: to cancel a transfer needs no gate, and may be what
+  // makes the thread inside leave it.
   VisitAttached();
   {
     absl::MutexLock lock(&mu_);
@@ -319,14 +346,15 @@ void ShareCore::FinishIfEmpty() {
 }
 
 void ShareCore::Finish(std::shared_ptr<const ShareHandle> last) {
-  // All handles have left, so that this is the last reference. What libcurl
-  // calls back meanwhile (CURLOPT_CLOSESOCKETFUNCTION) must not wait for this.
+  // All handles have left, so this frees the CURLSH. libcurl may call back
+  // meanwhile (CURLOPT_CLOSESOCKETFUNCTION), and a Close in that callback must
+  // not wait for this thread: `handles_held` makes it refuse.
   ++GetThisThread().handles_held;
   pool_.Shut();
   last.reset();
   bool kept = true;
   while (kept) {
-    std::shared_ptr<const ShareHandle> old;  // outlives the lock
+    std::shared_ptr<const ShareHandle> old;  // freed after the unlock
     absl::MutexLock reconfigure(&reconfigure_mu_);
     old = old_.TakeKept();
     kept = old != nullptr;
@@ -353,8 +381,8 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
           " attached, and detach_on_close is false: detach or destroy them "
           "first");
     }
-    // `current_` is null while somebody frees the CURLSH: it may be this very
-    // thread, in a callback of that.
+    // `current_` is null while a thread frees the CURLSH. That may be this very
+    // thread, in a callback of libcurl's.
     if ((attached_ > 0 || visits_ > 0 || current_ == nullptr) &&
         deadline == absl::InfiniteFuture() &&
         (GetThisThread().handles_held > 0 || GetThisThread().gates_held > 0)) {
@@ -380,7 +408,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
        node = node->next) {
     ++stuck;
   }
-  // What ends their stay is for their owners to do.
+  // Only their owners can end that.
   constexpr absl::string_view kStuck =
       " cannot leave it: each has an open connection of CURLOPT_CONNECT_ONLY, "
       "with which libcurl refuses to change its share. Transfer with it once "
@@ -406,6 +434,7 @@ absl::Status ShareCore::Close(absl::Time deadline, bool cancel) {
 
 void ShareCore::Abandon() {
   if (IsParents()) {
+    // The parent's: nothing can be detached or freed here. See fork_count.h.
     RefPtr<ShareCore>(this).Disown();
     KeepForever(&kept_node_);
     return;
@@ -420,8 +449,9 @@ void ShareCore::Abandon() {
       abandoned_ = true;
     }
   }
-  // Detaching takes the SHARE lock, which libcurl may be holding right now, on
-  // this very thread. The handles then leave at their next boundary.
+  // To detach takes the SHARE lock. Under a kind lock, libcurl may hold that
+  // one on this very thread. The handles then leave at the end of their next
+  // use or transfer.
   if (detach_on_close_ && !KindLocks::ThisThreadHoldsAny()) {
     VisitThroughGate(absl::InfinitePast());
     pool_.Shut();
@@ -453,7 +483,8 @@ absl::Status ShareCore::Apply(const Change& change) {
     status = CheckMayChange();
     if (!status.ok()) return status;
     {
-      // Before the wait for the gate.
+      // Before the wait for the gate: an answer that is known already needs
+      // none.
       absl::MutexLock lock(&mu_);
       status = CheckOpen();
       if (!status.ok() || change.IsNone(current_->kinds())) return status;
@@ -465,8 +496,8 @@ absl::Status ShareCore::Apply(const Change& change) {
     }
     CatchUpWithKept();
     status = ApplyInGate(change, in_gate, &try_again);
-    // With no mutex held: it closes connections. Those that the handles of a
-    // gated generation keep are closed inside.
+    // With no mutex held, since this closes connections. Inside the gate, since
+    // it also closes those that handles of a gated generation keep.
     if (status.ok() && !try_again) {
       if (change.flush.Contains(LockData::kConnect)) pool_.Flush();
       if (change.remove.Contains(LockData::kConnect)) pool_.CloseAllIdle();
@@ -478,7 +509,8 @@ absl::Status ShareCore::Apply(const Change& change) {
 
 absl::Status ShareCore::ApplyInGate(const Change& change, bool in_gate,
                                     bool* try_again) {
-  // Both outlive all locks: to free a CURLSH may run callbacks.
+  // Both are dropped with no lock held, since libcurl may call back while a
+  // CURLSH is freed.
   std::shared_ptr<const ShareHandle> newest;
   std::shared_ptr<const ShareHandle> old;
   absl::Status status;
@@ -491,6 +523,7 @@ absl::Status ShareCore::ApplyInGate(const Change& change, bool in_gate,
       status = CheckOpen();
       if (!status.ok()) return status;
       newest = current_;
+      // A visit: a close waits until `newest` is dropped.
       ++visits_;
     }
     status = ApplyTo(newest, change, old);
@@ -507,7 +540,8 @@ absl::Status ShareCore::ApplyTo(
   const LockDataSet shared = newest->kinds();
   const LockDataSet wanted = change.Wanted(shared);
   const LockDataSet flush = change.flush & shared;
-  // What no call of libcurl's empties.
+  // libcurl has no call that empties these in a CURLSH. For DNS answers there
+  // is a way, but only with the FILE protocol (ForgetAllNames).
   LockDataSet whole{LockData::kSslSession, LockData::kHsts, LockData::kPsl};
   if (!CanForgetAllNames()) whole = whole | LockData::kDns;
   if (wanted != shared || !(flush & whole).empty()) {
@@ -523,11 +557,12 @@ absl::Status ShareCore::StartGeneration(
       ShareHandle::Create(kinds, NeedsGate(kinds, concurrency_), locks_);
   if (!fresh.ok()) return fresh.status();
   old = *std::move(fresh);
-  // Before the epoch, which sends the handles there.
+  // Before the epoch, which sends handles there: they must see that a gate may
+  // be needed.
   if (old->gated()) may_be_gated_.store(true, std::memory_order_release);
-  // Before what is known is read: what a transfer learns after that is brought
-  // by its end, which sees this, and waits for its turn. So does one that
-  // begins.
+  // Before the old generation is read: a transfer that ends after this sees the
+  // new epoch, waits for `reconfigure_mu_`, and brings what it has learned. A
+  // transfer that begins after this waits, too.
   epoch_.fetch_add(kGenerationStep, std::memory_order_acq_rel);
   absl::Status status =
       old_.Succeed(newest, *old, kinds - flush, flush, locks_.get());
@@ -535,12 +570,14 @@ absl::Status ShareCore::StartGeneration(
   {
     absl::MutexLock lock(&mu_);
     if (status.ok()) status = CheckOpen();
-    // Where nothing has come of it, handles take note of the new epoch alone.
+    // If the change has failed, `current_` is what it was. Handles then only
+    // take note of the new epoch.
     current_epoch_ = epoch() & ~kClosingBit;
     if (!status.ok()) return status;
     std::swap(old, current_);
   }
-  // Those of handles that have yet to move go as they come back.
+  // Handles that have yet to move still keep connections. Those are closed as
+  // they come back.
   if (!kinds.Contains(LockData::kConnect)) pool_.TakeNothing();
   return absl::OkStatus();
 }
@@ -553,14 +590,16 @@ absl::Status ShareCore::FlushInPlace(CURLSH* newest, LockDataSet kinds) {
   };
   absl::Status status = forget(LockData::kDns, &ForgetAllNames);
   if (!status.ok() || !kinds.Contains(LockData::kCookie)) return status;
-  // What transfers in older generations have learned up to now is not to come
-  // back.
+  // What transfers in older generations have learned up to now must not come
+  // back with a later CatchUp.
   status = old_.Forget(LockData::kCookie);
   if (status.ok()) status = forget(LockData::kCookie, &ForgetCookies);
   return status;
 }
 
 bool ShareCore::MayUse(const ShareHandle& a, const ShareHandle& b) const {
+  // A call of libcurl's on a gated generation needs the gate. If neither is
+  // gated, there is nothing that a gate would guard.
   return InGate() || (!a.gated() && !b.gated());
 }
 
@@ -577,15 +616,17 @@ absl::Status ShareCore::CatchUp(const std::shared_ptr<const ShareHandle>& from,
 
 void ShareCore::CatchUpAfterTransfer(
     const std::shared_ptr<const ShareHandle>& from) {
-  // Who leaves a share that is closing has seen to its CURLOPT_COOKIEJAR;
-  // nobody else will ask what the share knows.
+  // A handle that leaves a closing share has seen to its CURLOPT_COOKIEJAR
+  // already (MoveForCookies), and nobody else will ask what the share knows.
   if (IsClosing(epoch())) return;
   const bool under_lock = KindLocks::ThisThreadHoldsAny();
   const bool in_gate =
       !under_lock && may_be_gated() && (EnterGate().ok() || TryEnterGate());
   if (!under_lock) CatchUpWithKept();
   Generation newest;
-  // Who has the mutex may wait for the lock.
+  // A thread with `reconfigure_mu_` may wait for the very kind lock that this
+  // thread is under. If it is taken, nothing is noted: the next CatchUp of
+  // `from` brings it.
   if (!under_lock) {
     reconfigure_mu_.Lock();
   } else if (!reconfigure_mu_.TryLock()) {
@@ -607,7 +648,7 @@ void ShareCore::CatchUpWithKept() {
   if (!some_kept_.load(std::memory_order_relaxed)) return;
   BeginVisit();
   {
-    std::shared_ptr<const ShareHandle> kept;  // outlives all locks
+    std::shared_ptr<const ShareHandle> kept;  // dropped after the unlock
     Generation newest;
     absl::MutexLock reconfigure(&reconfigure_mu_);
     newest = Newest();
@@ -630,8 +671,8 @@ LockDataSet ShareCore::kinds() const {
 
 void ShareCore::ForgetFailedName(CURLSH* share, const std::string& host,
                                  int port) {
-  // Addresses of CURLOPT_RESOLVE are older than all that has an age, and stay
-  // where everything else goes.
+  // ForgetName would also take out an address of CURLOPT_RESOLVE, which nobody
+  // would put in again. ForgetAllNames leaves those: they have no age.
   const bool all =
       host.empty() || may_have_pinned_names_.load(std::memory_order_relaxed);
   std::string name;
@@ -640,14 +681,14 @@ void ShareCore::ForgetFailedName(CURLSH* share, const std::string& host,
                        return absl::OkStatus();
                      }).ok();
   if (!named || !forgotten_names_.Note(name)) return;
-  // Where there is no memory, the name ages as ever.
+  // Without memory the name stays until it is too old, as always.
   (void)(all ? ForgetAllNames(share) : ForgetName(share, host, port));
 }
 
 size_t ShareCore::CloseIdleConnections(absl::Duration older_than) {
   if (IsParents()) return 0;
-  // What the handles of a gated generation keep is closed inside the gate.
-  // Where it must not be waited for, theirs stay.
+  // Connections that handles of a gated generation keep are closed inside the
+  // gate. If this thread must not wait for it, those stay.
   const bool in_gate = may_be_gated() && EnterGate().ok();
   const size_t closed =
       KindLocks::ThisThreadHoldsAny() ? 0 : pool_.CloseIdle(older_than);

@@ -8,9 +8,13 @@
 namespace curlshare::internal {
 
 VisitingHandle::VisitingHandle(CURLSH* share) : curl_(curl_easy_init()) {
+  // Counts as a handle that this thread holds, so that KindLocks does not take
+  // the locks of this handle for calls outside of this library
+  // (outside_scopes).
   ++GetThisThread().handles_held;
   if (curl_ == nullptr) return;
-  // Neither has a reason to fail: a new handle, and a CURLSH that exists.
+  // Neither has a reason to fail: the handle is new, and the CURLSH exists.
+  // CURLOPT_NOSIGNAL: libcurl must not touch the signals of a threaded program.
   if (curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
       curl_easy_setopt(curl_, CURLOPT_SHARE, share) != CURLE_OK) {
     curl_easy_cleanup(curl_);
@@ -32,6 +36,7 @@ bool VisitingHandle::TakeOneStep() {
     (void)curl_multi_perform(multi, &running);
     (void)curl_multi_remove_handle(multi, curl_);
   }
+  // Cannot fail: the multi handle is empty.
   (void)curl_multi_cleanup(multi);
   return added;
 }
