@@ -569,7 +569,10 @@ def draw(results):
             script = gnuplot_script(plot, results, path)
             if script is None:
                 continue
-            said = run(["gnuplot", "-e", script])
+            script_path = os.path.join(scratch, "script")
+            with open(script_path, "w", encoding="utf-8") as file:
+                file.write(script)
+            said = run(["gnuplot", script_path])
             if not os.path.exists(path):
                 raise ReportError("gnuplot drew no %s.svg; it printed:\n%s" % (
                     plot.file, said))
@@ -632,11 +635,21 @@ def main(argv):
         results = arguments.source or run_all(arguments)
         figures = {ratio.name: compute(ratio, results) for ratio in RATIOS}
         results["ratios"] = figures
-        files = draw(results)
+        # A line for each ratio and each repetition.
+        results_text = re.sub(r'("\w+": (?:\[|\{"value")|\{"(?:name|run_name)")', r"\n\1",
+                              json.dumps(results)) + "\n"
+        try:
+            files = draw(results)
+        except ReportError as error:
+            if arguments.source is None:
+                with tempfile.NamedTemporaryFile(
+                        "w", prefix="results.", suffix=".json", delete=False) as kept:
+                    kept.write(results_text)
+                raise ReportError("%s\nWhat was measured is kept: --from=%s" % (
+                    error, kept.name)) from error
+            raise
         files["report.md"] = page(results, figures, files, arguments.compare)
-        # A line for each repetition.
-        files["results.json"] = re.sub(
-            r"(\{\"(?:name|run_name)\"|\"\w+\": [\[{])", r"\n\1", json.dumps(results)) + "\n"
+        files["results.json"] = results_text
         for name, text in files.items():
             with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
                 file.write(text)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ class ProgramTest(unittest.TestCase):
         (self.path / "bin").mkdir()
         # PATH has what the scripts need and no more.
         self.script("bin/gnuplot", r"""
-            out=$(printf '%s' "$2" | sed -n "s/^set output '\(.*\)'$/\1/p")
+            out=$(sed -n "s/^set output '\(.*\)'$/\1/p" "$1")
             echo '<svg/>' > "$out" """)
         self.script("bin/valgrind", r"""
             out=${2#*=}; shift 2
@@ -233,6 +234,11 @@ class ProgramTest(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertIn(message, errors)
             self.expect_old_report()
+            # What took half an hour is not lost.
+            kept = re.search("--from=(.*)", errors)[1]
+            self.assertEqual(json.loads(pathlib.Path(kept).read_text())["format"],
+                             report.FORMAT)
+            os.unlink(kept)
 
     def test_an_interrupted_run_ends_its_child_and_touches_nothing(self):
         self.make_old_report()

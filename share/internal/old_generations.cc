@@ -86,7 +86,13 @@ absl::Status OldGenerations::Succeed(
     std::list<Old> added;
     added.push_back({from.get(), from, kinds, *std::move(known), nullptr});
     if (absl::Status status = Forget(forgotten); !status.ok()) return status;
-    for (Old& old : old_) old.kinds = old.kinds & to.kinds();
+    for (Old& old : old_) {
+      old.kinds = old.kinds & to.kinds();
+      // CatchUp no longer reads these kinds: what is known of them would look
+      // as if it had been deleted since.
+      if (!old.kinds.Contains(LockData::kCookie)) old.known.cookies.clear();
+      if (!old.kinds.Contains(LockData::kHsts)) old.known.hsts.clear();
+    }
     old_.splice(old_.end(), added);
     return absl::OkStatus();
   });

@@ -137,6 +137,24 @@ TEST_F(OldGenerationsTest, WhatWasForgottenDoesNotFollow) {
   EXPECT_THAT(Cookies(*last), IsOkAndHolds(IsEmpty()));
 }
 
+// A login after Disable(kCookie) and Enable(kCookie), while a transfer goes on in
+// the jar before both.
+TEST_F(OldGenerationsTest, WhatIsNotSharedInBetweenDeletesNothing) {
+  const auto first = New();
+  Set(*first, Line("login", "old"));
+  const auto second = New();
+  ASSERT_OK(Succeed(first, *second));
+  const auto without = New(LockData::kHsts);
+  ASSERT_OK(Succeed(second, *without));
+  const auto last = New();
+  ASSERT_OK(Succeed(without, *last));
+  Set(*last, Line("login", "new"));
+  EXPECT_OK(old_.CatchUp(*first, *last));
+  EXPECT_OK(old_.CatchUp(*second, *last));
+  EXPECT_THAT(Cookies(*last),
+              IsOkAndHolds(UnorderedElementsAre(Line("login", "new"))));
+}
+
 TEST_F(OldGenerationsTest, OneIsKeptUntilItIsTaken) {
   auto first = New();
   const auto second = New();
