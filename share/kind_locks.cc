@@ -93,15 +93,8 @@ void KindLocks::Unlock(CURL* /*handle*/, curl_lock_data kind,
   auto* self = static_cast<KindLocks*>(locks);
   Slot* slot = self->Find(kind);
   if (ABSL_PREDICT_FALSE(slot == nullptr)) return self->CountOutOfRange();
-  // Within a Hold, libcurl may unlock only what it has locked since: at 1 there
-  // is nothing of libcurl's left to unlock.
-  if (ABSL_PREDICT_FALSE(!slot->HeldByThisThread() || slot->held == 1)) {
-    self->dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
-    return;
-  }
-  if (ABSL_PREDICT_FALSE(slot->held > 1)) {
-    --slot->held;
-    return;
+  if (ABSL_PREDICT_FALSE(!slot->HeldByThisThread() || slot->held != 0)) {
+    return self->UnlockRarely(*slot);
   }
   if (ABSL_PREDICT_FALSE(self->observer_ != nullptr)) {
     self->NotifyUnlocking(kind);
@@ -134,6 +127,16 @@ void KindLocks::WaitFor(Slot& slot) noexcept {
   Add<int64_t>(slot.total_wait_ns, waited);
   if (waited > slot.longest_wait_ns.load(std::memory_order_relaxed)) {
     slot.longest_wait_ns.store(waited, std::memory_order_relaxed);
+  }
+}
+
+void KindLocks::UnlockRarely(Slot& slot) noexcept {
+  // Within a Hold, libcurl may unlock only what it has locked since: at 1 there
+  // is nothing of libcurl's left to unlock.
+  if (!slot.HeldByThisThread() || slot.held == 1) {
+    dropped_unlocks_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    --slot.held;
   }
 }
 
