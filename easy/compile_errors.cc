@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must not compile, and what the compiler is to say of it: each line with
-// "ERROR:" is held by tools/check_compile_errors against what a build of this
-// says for it. The first tries of who comes from libcurl.
+// Code that must not compile, such as the first attempts of somebody who knows
+// libcurl's C API. For each line with "ERROR:", tools/check_compile_errors
+// builds this file and checks that the compiler reports that text for the line.
 #include <curl/curl.h>
 
 #include <cstddef>

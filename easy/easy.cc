@@ -1,4 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
+// An Easy is a reference on an Easy::Core, which is an internal::Handle that
+// owns its CURL* and knows the options that were set on it.
+//
+// Invariants:
+//  - Every method of Easy first enters the handle (CURLSHARE_ENTER), which
+//    makes the caller the *holder*: see internal::HandleHolder. Only the holder
+//    passes the CURL* to libcurl and touches the members of Core. The only
+//    exceptions are the atomic members.
+//  - libcurl has the address of the Core as the data of its callbacks. After
+//    curl_easy_duphandle the copy still has the address of the original, so
+//    CopyFrom sets each of these options again.
+//  - libcurl cannot be asked for the value of an option. So Core records the
+//    values that something else depends on. A record changes only together with
+//    the option; where that takes two steps, the order is such that a failure
+//    in between leaves the record on the safe side (own connections, no
+//    secrets). Memory is allocated before anything is changed.
+//  - After native_handle() the records may be out of date (`exposed_`). From
+//    then on everything that reads them assumes the worst case.
+//  - No exception leaves a callback that libcurl calls: it would pass through
+//    libcurl, which would keep its locks. See Run().
 #include "curlshare/easy/easy.h"
 
 #include <curl/curl.h>
@@ -80,12 +100,12 @@ absl::Status OptionStatus(CURLcode code, CURLoption option) {
   if (code == CURLE_OK) return absl::OkStatus();
   absl::Status status = NoThrow(
       "curl_easy_setopt", [&] { return EasyStatus(code, OptionCall(option)); });
-  // Otherwise there was no memory for the name.
+  // If there was no memory for the option's name, leave it out.
   return GetEasyCode(status) == code ? status
                                      : EasyStatus(code, "curl_easy_setopt");
 }
 
-// Throws what a std::vector throws.
+// Returns the strings in `list`. Throws what std::vector throws.
 absl::StatusOr<std::vector<std::string>> ToVector(const curl_slist* list) {
   std::vector<std::string> values;
   for (; list != nullptr; list = list->next) values.emplace_back(list->data);
@@ -96,7 +116,7 @@ absl::Status InfoStatus(CURLcode code) {
   return EasyStatus(code, "curl_easy_getinfo");
 }
 
-// A token of RFC 9110 section 5.6.2.
+// Returns whether `text` is a token (RFC 9110 section 5.6.2).
 bool IsToken(absl::string_view text) {
   constexpr absl::string_view kOthers = "!#$%&'*+-.^_`|~";
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
@@ -105,7 +125,8 @@ bool IsToken(absl::string_view text) {
   });
 }
 
-// Ends what Enter() began.
+// Calls Leave() at the end of a scope in which the handle was entered. Not
+// thread-safe: for the thread that entered.
 class Entered {
  public:
   explicit Entered(internal::Handle& handle) : handle_(handle) {}
@@ -127,8 +148,12 @@ std::optional<absl::string_view> Response::Header(
   return std::nullopt;
 }
 
-// What an Easy owns. A transfer keeps it alive, so that an Easy may go in its
-// own callbacks. Everything here is the holder's: see internal::Handle.
+// The state of an Easy. The Easy owns a reference, and so does a transfer while
+// it runs: an Easy may be destroyed in a callback of its own transfer.
+//
+// Every function here needs the caller to be the holder (see the top of this
+// file), except for Resume, Cancel, share(), timeout_ms and OwnsCurl, which are
+// safe to call from any thread.
 class Easy::Core final : public internal::Handle {
  public:
   static absl::StatusOr<internal::RefPtr<Core>> Create(CURL* curl) {
@@ -137,7 +162,7 @@ class Easy::Core final : public internal::Handle {
     }
     CurlPtr owned(curl);
     internal::RefPtr<Core> core(new Core(curl));
-    (void)owned.release();  // It is freed by Release().
+    (void)owned.release();  // Release() frees it from now on
     if (absl::Status status = core->SetBaseOptions(); !status.ok()) {
       core->Release();
       return status;
@@ -147,7 +172,7 @@ class Easy::Core final : public internal::Handle {
 
   explicit Core(CURL* curl) : Handle(curl), request_(curl) {}
 
-  // What every handle of this library has, after Create, Reset and Duplicate.
+  // Sets the options that every Easy has, after Create, Reset and Duplicate.
   absl::Status SetBaseOptions() {
     CURLcode code = curl_easy_setopt(curl_, CURLOPT_NOSIGNAL, 1L);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_NOSIGNAL);
@@ -161,10 +186,12 @@ class Easy::Core final : public internal::Handle {
     if (absl::Status status = InstallLookupCount(); !status.ok()) return status;
     code = request_.Install();
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_READFUNCTION);
-    // The others cost a call each time, so they come where they are needed.
+    // Other callbacks (for headers, progress, each request) are installed only
+    // while they are needed: each costs calls in every transfer.
     return InstallHeaderSink();
   }
 
+  // Has libcurl call OnLookup before each look-up of a name.
   absl::Status InstallLookupCount() {
     const curl_resolver_start_callback on_lookup = &Core::OnLookup;
     CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVER_START_DATA, this);
@@ -175,7 +202,8 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, CURLOPT_RESOLVER_START_FUNCTION);
   }
 
-  // For a new handle, and after a Reset; a Duplicate has what its source has.
+  // Allows only the default protocols. For a new handle, and after Reset. Not
+  // for a duplicate, which has what its source allows.
   absl::Status RestrictProtocols() {
     for (const CURLoption option :
          {CURLOPT_PROTOCOLS_STR, CURLOPT_REDIR_PROTOCOLS_STR}) {
@@ -186,8 +214,12 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
-  // The data is there only while the function is: libcurl would take it for a
-  // FILE*. Whichever call fails, no header goes astray: see OnHeader.
+  // Installs OnHeader if there is a header sink, else removes it.
+  //
+  // CURLOPT_HEADERDATA must not be set without CURLOPT_HEADERFUNCTION: libcurl
+  // would then pass header lines to CURLOPT_WRITEFUNCTION, here OnBody
+  // (chop_write in lib/sendf.c of 7.88, lib/cw-out.c of later versions). Hence
+  // the order of the calls. If the second call fails, OnHeader drops the lines.
   absl::Status InstallHeaderSink() {
     const curl_write_callback on_header = &Core::OnHeader;
     CURLcode code = CURLE_OK;
@@ -205,15 +237,18 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, CURLOPT_HEADERFUNCTION);
   }
 
-  // Whether libcurl is to call OnProgress: where nobody asks for it, to end a
-  // transfer over a protocol that blocks inside libcurl (telnet:, ldap:), where
-  // no other word of Cancel would arrive. For HTTP that would cost a call for
-  // each piece of data.
+  // Whether libcurl is to call OnProgress. It is needed for SetProgress and, if
+  // the URL is not known to be HTTP, for Cancel: some protocols (telnet, ldap)
+  // block inside curl_multi_perform, where a progress callback is the only way
+  // to end the transfer. For HTTP, Cancel does without it, since libcurl would
+  // call it for each piece of data.
   bool WantsProgress() const {
     return progress_ != nullptr || url() == nullptr ||
            !absl::StartsWithIgnoreCase(url_, "http");
   }
 
+  // Installs OnProgress, or removes it, as WantsProgress says. Called when that
+  // has changed since the transfer before.
   absl::Status InstallProgress() {
     const bool wanted = WantsProgress();
     const curl_xferinfo_callback on_progress =
@@ -234,12 +269,14 @@ class Easy::Core final : public internal::Handle {
     absl::Status status = InstallHeaderSink();
     if (!status.ok()) {
       header_sink_.swap(sink);
-      InstallHeaderSink().IgnoreError();  // the first error is told
+      InstallHeaderSink().IgnoreError();  // the first error is returned
     }
     return status;
   }
 
-  // The list of SetHeaders, with the secret ones behind it where there are any.
+  // Sets the headers of SetHeaders and of SetSecretHeaders. libcurl gets the
+  // list with both; ChooseHeaders replaces it before a request that must not
+  // have the secrets.
   absl::Status SetHeaderLists(absl::Span<const std::string> headers,
                               std::vector<std::string> secret) {
     SlistPtr shown;
@@ -250,8 +287,9 @@ class Easy::Core final : public internal::Handle {
       if (status.ok()) status = Append(secret, all);
     }
     if (!status.ok()) return status;
-    SlistPtr& slot = slists_[CURLOPT_HTTPHEADER];  // First: it may throw.
-    // Before the secrets, and after them.
+    SlistPtr& slot = slists_[CURLOPT_HTTPHEADER];  // may throw: so it is first
+    // OnRequest is installed before libcurl gets the secrets, and removed only
+    // after they have gone.
     const bool hides = all != nullptr;
     if (hides && unified_headers_) return SecretsInConnect();
     if (hides) status = InstallPrereq(hides);
@@ -262,17 +300,19 @@ class Easy::Core final : public internal::Handle {
     slot = std::move(shown);
     all_headers_ = std::move(all);
     secret_headers_ = std::move(secret);
-    // Where that fails there is nothing to hide all the same.
+    // If this fails, OnRequest stays installed, and has nothing to hide.
     if (!hides) InstallPrereq(hides).IgnoreError();
     return absl::OkStatus();
   }
+  // Sets the secret headers, beside the headers that are set now.
   absl::Status SetSecretHeaders(absl::Span<const std::string> secret) {
     absl::StatusOr<std::vector<std::string>> headers =
         ToVector(slists_[CURLOPT_HTTPHEADER].get());
     return SetHeaderLists(*headers, {secret.begin(), secret.end()});
   }
 
-  // Whether libcurl asks before each request: to hide headers, or for the user.
+  // Installs OnRequest if it is needed, to hide secret headers or to call the
+  // user's CURLOPT_PREREQFUNCTION; else removes it.
   absl::Status InstallPrereq(bool hides) {
     const curl_prereq_callback on_request = &Core::OnRequest;
     const bool wanted = hides || prereq_ != nullptr;
@@ -286,6 +326,7 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, CURLOPT_PREREQFUNCTION);
   }
 
+  // Appends copies of `values` to `list`.
   static absl::Status Append(absl::Span<const std::string> values,
                              SlistPtr& list) {
     for (const std::string& value : values) {
@@ -299,6 +340,8 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
+  // Sets an option that takes a list; an empty one unsets it. Throws what
+  // containers throw.
   absl::Status SetSlist(CURLoption option,
                         absl::Span<const std::string> values) {
     if (option == CURLOPT_HTTPHEADER) {
@@ -306,7 +349,7 @@ class Easy::Core final : public internal::Handle {
     }
     SlistPtr list;
     if (absl::Status status = Append(values, list); !status.ok()) return status;
-    SlistPtr& slot = slists_[option];  // First: it may throw.
+    SlistPtr& slot = slists_[option];  // may throw: so it is first
     if (NeedsOwnConnections(option)) own_options_.insert(option);
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
     if (code != CURLE_OK) return OptionStatus(code, option);
@@ -318,8 +361,9 @@ class Easy::Core final : public internal::Handle {
     return absl::OkStatus();
   }
 
-  // The options of `source`, which were copied by curl_easy_duphandle, without
-  // what points into it.
+  // Completes the work of curl_easy_duphandle, which has copied the options of
+  // `source`: copies the records and the callables, and replaces all pointers
+  // into `source` by pointers into this object.
   absl::Status CopyFrom(const Core& source) {
     sink_ = source.sink_;
     header_sink_ = source.header_sink_;
@@ -331,7 +375,8 @@ class Easy::Core final : public internal::Handle {
     prereq_data_ = source.prereq_data_;
     has_prereq_ = source.has_prereq_;
     secret_headers_ = source.secret_headers_;
-    // libcurl's copy of a file that has gone would be empty.
+    // In libcurl's copy of a form, a file that no longer exists is silently an
+    // empty part: Curl_mime_duppart (lib/mime.c) ignores CURLE_READ_ERROR.
     for (const std::string& file : source.request_.files()) {
       absl::Status status = CheckFormFile(file);
       if (!status.ok()) return status;
@@ -344,7 +389,7 @@ class Easy::Core final : public internal::Handle {
         return status;
       }
     }
-    // What was copied calls for the source.
+    // The copied callback has `source` as its data.
     if (absl::Status status = InstallPrereq(!secret_headers_.empty());
         !status.ok()) {
       return status;
@@ -355,7 +400,7 @@ class Easy::Core final : public internal::Handle {
     verbose_ = source.verbose_;
     curlu_ = source.curlu_;
     reads_cookie_file_ = source.reads_cookie_file_;
-    exposed_ = source.exposed_;  // with options that are not known
+    exposed_ = source.exposed_;  // unknown options have been copied, too
     authenticates_connections_ = source.authenticates_connections_;
     timeout_ms_ = source.timeout_ms_.load();
     max_body_size_ = source.max_body_size_;
@@ -368,12 +413,16 @@ class Easy::Core final : public internal::Handle {
     url_ = source.url_;
     proxy_ = source.proxy_;
     partition_ = source.partition_;
-    // What was copied calls for the source.
+    // The copied callback has `source` as its data.
     return reports_progress_ ? InstallProgress() : absl::OkStatus();
   }
 
+  // Resets libcurl's options and all records of them. `exposed_` stays: the
+  // user still has the CURL*.
   absl::Status ResetOptions() {
-    // curl_easy_reset leaves it with a pointer to this list (state.resolve).
+    // curl_easy_reset does not clear libcurl's second pointer to this list
+    // (data->state.resolve), which is freed below. The next transfer would read
+    // it (Curl_loadhostpairs in lib/hostip.c).
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_RESOLVE, nullptr);
     if (code != CURLE_OK) return OptionStatus(code, CURLOPT_RESOLVE);
     curl_easy_reset(curl_);
@@ -410,8 +459,10 @@ class Easy::Core final : public internal::Handle {
     return SetUp();
   }
 
-  // What was reset, until it has succeeded: half of it would hand this to a
-  // function of another's.
+  // Sets, after Reset, what Create sets. If that fails, each transfer tries
+  // again first, and does not begin without it: with half of these options,
+  // libcurl would call one of its default functions with this object as the
+  // data, or a function of this class with other data.
   absl::Status SetUp() {
     if (is_set_up_) return absl::OkStatus();
     absl::Status status = SetBaseOptions();
@@ -421,7 +472,8 @@ class Easy::Core final : public internal::Handle {
     return status;
   }
 
-  // What Drive() needs before and Fetch after a transfer.
+  // Runs a transfer. `waited`: how long Enter has waited for it, which counts
+  // towards the timeout.
   absl::Status Transfer(absl::Duration waited) {
     if (absl::Status status = SetUp(); !status.ok()) return status;
     if (reports_progress_ != WantsProgress()) {
@@ -438,18 +490,21 @@ class Easy::Core final : public internal::Handle {
     has_begun_ = false;
     answers_.reset();
     lookups_ = 0;
-    // Whoever has the CURL* may have set another function.
+    // The user of native_handle() may have set another function.
     if (exposed_ && all_headers_ != nullptr) {
       absl::Status status = InstallPrereq(/*hides=*/true);
       if (!status.ok()) return status;
     }
     if (absl::Status status = request_.Begin(); !status.ok()) return status;
-    // Whoever has set it has made something visible before.
+    // Drops a Resume of the time before. Acquire: what its caller did before
+    // becomes visible to the callables.
     (void)resumed_.exchange(false, std::memory_order_acquire);
     in_transfer_ = true;
     absl::Status status = Drive(waited);
     in_transfer_ = false;
     request_.End();
+    // Reports the progress that OnProgress has held back, so that the last
+    // report has the final sizes.
     if (ABSL_PREDICT_FALSE(untold_progress_.has_value()) && status.ok()) {
       status =
           NoThrow("a callback", [&] { return progress_(*untold_progress_); });
@@ -460,7 +515,8 @@ class Easy::Core final : public internal::Handle {
     return status;
   }
 
-  // With a `sink`, if only an empty one, that gets the body of a success.
+  // Runs a transfer and returns its response. If `sink` is not null, a body of
+  // a 2xx response goes to *sink, which may be empty, instead of the Response.
   absl::StatusOr<Response> FetchNow(absl::Duration waited, const Sink* sink) {
     Response response;
     body_ = &response.body;
@@ -474,7 +530,7 @@ class Easy::Core final : public internal::Handle {
   }
 
   absl::StatusOr<Response> ResponseWithoutBody() {
-    // libcurl has what it had before.
+    // libcurl would return the results of an earlier transfer.
     if (!has_begun_) {
       return Error(absl::StatusCode::kFailedPrecondition,
                    "GetResponse: there was no transfer, or the newest ended "
@@ -493,7 +549,7 @@ class Easy::Core final : public internal::Handle {
     return value;
   }
 
-  // Throws what containers throw.
+  // Returns the headers of the newest response. Throws what containers throw.
   std::vector<std::pair<std::string, std::string>> Headers() const {
     if (answers_ != nullptr) return answers_->headers;
     std::vector<std::pair<std::string, std::string>> headers;
@@ -505,8 +561,9 @@ class Easy::Core final : public internal::Handle {
     return headers;
   }
 
-  // What it answered before it let go of its connections; null where libcurl
-  // has the answer.
+  // When the handle lets go of its connections, libcurl loses some results of
+  // the newest transfer; SaveAnswers keeps them. The four functions that follow
+  // return the saved value for `info`. Null or nullopt: ask libcurl.
   const std::string* SavedText(CURLINFO info) const {
     if (answers_ == nullptr) return nullptr;
     switch (info) {
@@ -548,6 +605,7 @@ class Easy::Core final : public internal::Handle {
     return SavedMicroseconds(info);
   }
 
+  // Overrides of Handle: what the records say about this handle's options.
   bool wants_own_connections() const override {
     return !own_options_.empty() || own_connections_.any();
   }
@@ -589,14 +647,18 @@ class Easy::Core final : public internal::Handle {
                  answers->total_time = Number(CURLINFO_TOTAL_TIME_T);
                  answers->pretransfer_time =
                      Number(CURLINFO_PRETRANSFER_TIME_T);
-                 // It may have let go before, and changed nothing since.
+                 // If the handle has let go before, and there was no transfer
+                 // since, the answers saved then count.
                  if (answers_ == nullptr) answers_ = std::move(answers);
                  return absl::OkStatus();
                })
         .ok();
   }
-  // Neither calls its owner back nor writes where its owner reads. Options that
-  // were accepted before cannot fail.
+  // Around a transfer that libcurl starts and fails at once, to let go of
+  // connections (LetGoOfConnections). It may run on another thread, and the
+  // owner must not notice: so it must not call the owner's debug callback or
+  // change error_. The results of these calls are ignored, since options that
+  // libcurl has accepted before cannot fail.
   void BeforeLettingGo() override {
     if (verbose_) (void)curl_easy_setopt(curl_, CURLOPT_VERBOSE, 0L);
     (void)curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, nullptr);
@@ -604,10 +666,10 @@ class Easy::Core final : public internal::Handle {
   void AfterLettingGo() override {
     (void)curl_easy_setopt(curl_, CURLOPT_ERRORBUFFER, error_.data());
     if (verbose_) (void)curl_easy_setopt(curl_, CURLOPT_VERBOSE, 1L);
-    ReloadResolve();
+    ReloadResolve();  // letting go has cleared CURLOPT_RESOLVE
   }
 
-  // Somebody has the CURL*: what it has set there is not known here.
+  // Notes that the user has the CURL*, and may set options unknown here.
   void Expose() {
     if (exposed_) return;
     exposed_ = true;
@@ -617,11 +679,12 @@ class Easy::Core final : public internal::Handle {
     }
   }
 
-  // What was set, where more depends on it than libcurl knows.
+  // Records an option that libcurl has accepted, if something here depends on
+  // its value.
   void Note(CURLoption option, long value) {
     switch (option) {
       case CURLOPT_MAXCONNECTS:
-        // As libcurl reads its option.
+        // 0 means the default, as in libcurl 8.21 and later (lib/setopt.c).
         max_connects_ = value > 0 ? value : kDefaultMaxConnects;
         break;
       case CURLOPT_QUICK_EXIT:
@@ -635,11 +698,12 @@ class Easy::Core final : public internal::Handle {
         break;
       case CURLOPT_HTTPAUTH:
       case CURLOPT_PROXYAUTH:
-        // Before 8.21 libcurl does not compare whom a connection was
-        // authenticated for by Negotiate.
+        // Before 8.21, libcurl reuses a connection that Negotiate has
+        // authenticated without comparing the user (lib/url.c).
         own_connections_[option == CURLOPT_HTTPAUTH ? 1 : 2] =
             RunningLibcurl().version_num < LibcurlVersion(8, 21, 0) &&
             (static_cast<unsigned long>(value) & CURLAUTH_NEGOTIATE) != 0;
+        // Digest, NTLM and Negotiate: their state belongs to the connection.
         authenticates_connections_ |=
             (static_cast<unsigned long>(value) &
              ~(CURLAUTH_BASIC | CURLAUTH_BEARER | CURLAUTH_AWS_SIGV4)) != 0;
@@ -648,7 +712,8 @@ class Easy::Core final : public internal::Handle {
         has_port_ = value != 0;
         break;
       case CURLOPT_HEADEROPT:
-        // Credentials of CURLOPT_HTTPHEADER may be in a tunnel then.
+        // libcurl then sends CURLOPT_HTTPHEADER to the proxy as well, and does
+        // not compare it when it reuses a tunnel. It may hold credentials.
         unified_headers_ =
             (static_cast<unsigned long>(value) & CURLHEADER_SEPARATE) == 0;
         own_connections_[3] = unified_headers_;
@@ -666,10 +731,12 @@ class Easy::Core final : public internal::Handle {
         break;
     }
   }
-  // CURLOPT_HAPROXY_CLIENT_IP, since 8.2.
+  // CURLOPT_HAPROXY_CLIENT_IP, since 8.2. By number, for older headers.
   static constexpr auto kHaproxyClientIp =
       static_cast<CURLoption>(CURLOPTTYPE_STRINGPOINT + 323);
-  // Whether a handle with this option has connections of its own.
+  // Whether a handle with this option must not use the connections of others,
+  // nor lend its own. libcurl does not compare the options when it chooses a
+  // connection.
   static bool NeedsOwnConnections(CURLoption option) {
     return option == CURLOPT_SSL_CTX_FUNCTION ||
            option == CURLOPT_OPENSOCKETFUNCTION ||
@@ -677,13 +744,13 @@ class Easy::Core final : public internal::Handle {
            option == CURLOPT_CLOSESOCKETFUNCTION ||
            option == CURLOPT_SSH_KEYFUNCTION ||
            option == CURLOPT_SSH_HOSTKEYFUNCTION ||
-           // What the connection says of its client, once.
+           // Sent once, at the beginning of a connection.
            option == kHaproxyClientIp ||
-           // Credentials for a tunnel may be in it.
+           // May hold credentials for a tunnel.
            option == CURLOPT_PROXYHEADER;
   }
-  // Sets a function and its data. Throws what containers throw, before it has
-  // changed anything.
+  // Sets a callback and its data. Throws what containers throw; nothing has
+  // changed then.
   absl::Status SetFunction(CURLoption option, void (*function)(),
                            CURLoption data_option, void* data) {
     if (option == CURLOPT_READFUNCTION) {
@@ -697,7 +764,7 @@ class Easy::Core final : public internal::Handle {
       return OptionStatus(request_.SetSeek(seek, data), option);
     }
     if (option == CURLOPT_RESOLVER_START_FUNCTION) {
-      // Whoever has the CURL* may have set another.
+      // The user of native_handle() may have set another function.
       absl::Status status = InstallLookupCount();
       if (!status.ok()) return status;
       lookup_function_ =
@@ -717,10 +784,13 @@ class Easy::Core final : public internal::Handle {
       return status;
     }
     const bool own = NeedsOwnConnections(option);
-    // First: from here on no other handle gets its connections.
+    // Recorded before the option is set: from here on no other handle gets the
+    // connections. Taken back below if the option could not be set, or if it
+    // was set to null.
     const bool is_new =
         own && function != nullptr && own_options_.insert(option).second;
-    // The data before it: a function never meets data of another.
+    // The data first, so that the function is never called with data of
+    // another function.
     CURLcode code = curl_easy_setopt(curl_, data_option, data);
     if (code != CURLE_OK) {
       if (is_new) own_options_.erase(option);
@@ -733,17 +803,19 @@ class Easy::Core final : public internal::Handle {
     return OptionStatus(code, option);
   }
 
-  // Sets a text. Throws what strings throw, before it has changed anything.
+  // Sets an option that takes a string. Throws what strings throw; nothing has
+  // changed then.
   absl::Status SetText(CURLoption option,
                        std::optional<absl::string_view> value) {
     std::optional<std::string> text(value);
-    // libcurl would allow all.
+    // With NULL, libcurl would allow all protocols (lib/setopt.c).
     if (!text.has_value() && DefaultProtocols(option) != nullptr) {
       text = DefaultProtocols(option);
     }
     if (option == CURLOPT_CUSTOMREQUEST) {
       return OptionStatus(request_.SetCustomName(text), option);
     }
+    // All strings that are needed below are made first.
     std::map<CURLoption, std::string> proxy;
     std::string partition;
     const bool is_proxy = IsProxy(option);
@@ -760,6 +832,7 @@ class Easy::Core final : public internal::Handle {
       } else {
         proxy.erase(option);
       }
+      // With sizes, so that different settings never give the same text.
       for (const auto& [name, setting] : proxy) {
         absl::StrAppend(&partition, static_cast<int>(name), "=", setting.size(),
                         ":", setting, "\n");
@@ -767,7 +840,8 @@ class Easy::Core final : public internal::Handle {
     }
     if (option == CURLOPT_URL) ForgetFirstOrigin();
     CURLU* const curlu = option == CURLOPT_URL ? curlu_ : nullptr;
-    // libcurl would take that one. To set it, to null as well, drops the URL.
+    // If both are set, libcurl uses the CURLOPT_CURLU. It is unset before the
+    // URL is set, since to set it, even to null, drops the URL.
     if (curlu != nullptr) (void)SetCurlu(nullptr);
     const CURLcode code = curl_easy_setopt(
         curl_, option, text.has_value() ? text->c_str() : nullptr);
@@ -783,12 +857,13 @@ class Easy::Core final : public internal::Handle {
     }
     if (option == CURLOPT_COOKIEFILE) {
       if (!text.has_value()) cookies_on_ = false;
-      // libcurl keeps a list of them, and reads it at each transfer.
+      // libcurl appends each file to a list, and reads all of them when a
+      // transfer begins (Curl_cookie_loadfiles, from lib/transfer.c).
       reads_cookie_file_ =
           text.has_value() && (reads_cookie_file_ || !text->empty());
       UpdateLends();
     }
-    // Until the next transfer CURLINFO_EFFECTIVE_URL tells what was set.
+    // As in libcurl, CURLINFO_EFFECTIVE_URL is the new URL from now on.
     if (option == CURLOPT_URL) {
       url_ = std::move(url);
       if (answers_ != nullptr) answers_->effective_url = std::move(answer);
@@ -797,7 +872,8 @@ class Easy::Core final : public internal::Handle {
   }
 
   CURLcode SetCurlu(CURLU* url) {
-    if (url == nullptr && curlu_ == nullptr) return CURLE_OK;  // keeps the URL
+    // libcurl would drop the URL.
+    if (url == nullptr && curlu_ == nullptr) return CURLE_OK;
     const CURLcode code = curl_easy_setopt(curl_, CURLOPT_CURLU, url);
     if (code != CURLE_OK) return code;
     ForgetFirstOrigin();
@@ -813,11 +889,13 @@ class Easy::Core final : public internal::Handle {
   bool ConnectsElsewhere() const override {
     return exposed_ || !proxy_.empty() || slists_.count(CURLOPT_CONNECT_TO) > 0;
   }
-  // Whoever has the CURL* may have set another function.
+  // nullopt: the user of native_handle() may have set another function, so that
+  // OnLookup was not called.
   std::optional<int> lookups() const override {
     return exposed_ ? std::nullopt : std::optional<int>(lookups_);
   }
-  // A shorter one of the handle's own counts.
+  // The handle's own CURLOPT_DNS_CACHE_TIMEOUT takes precedence if it is
+  // shorter. A negative number means no limit.
   CURLcode LimitDnsAge(long seconds) override {
     if (own_dns_age_.has_value() && *own_dns_age_ >= 0 &&
         (seconds < 0 || *own_dns_age_ < seconds)) {
@@ -828,7 +906,7 @@ class Easy::Core final : public internal::Handle {
   void ReloadResolve() override {
     const auto list = slists_.find(CURLOPT_RESOLVE);
     if (list == slists_.end()) return;
-    // A list that was accepted before: nothing of it can fail now.
+    // Cannot fail: libcurl has accepted the list before.
     (void)curl_easy_setopt(curl_, CURLOPT_RESOLVE, list->second.get());
   }
   bool OwnsCurl() const override { return true; }
@@ -844,7 +922,9 @@ class Easy::Core final : public internal::Handle {
     if (absl::Status status = request_.status(); !status.ok()) {
       return WithEasyCode(std::move(status), code);
     }
-    // The code is also that of answers in no HTTP that libcurl speaks.
+    // libcurl returns this code also for a response that is not HTTP, or is of
+    // an unsupported version (lib/http.c). Only the text tells that the scheme
+    // of the URL was refused.
     if (code == CURLE_UNSUPPORTED_PROTOCOL &&
         absl::StartsWith(error_.data(), "Protocol \"")) {
       return ProtocolStatus();
@@ -862,17 +942,20 @@ class Easy::Core final : public internal::Handle {
   }
   using Handle::Shares;
 
-  // For any thread.
+  // Safe to call from any thread. Release, and acquire in TakeResumed: what the
+  // caller did before is visible to the callables of the transfer. The flag is
+  // set before the poll is woken, so that no call is lost.
   bool Resume() {
     resumed_.store(true, std::memory_order_release);
     return WakeTransfer();
   }
+  // Called ahead of each curl_multi_perform. The plain load keeps that cheap.
   bool TakeResumed() override {
     return resumed_.load(std::memory_order_relaxed) &&
            resumed_.exchange(false, std::memory_order_acquire);
   }
 
-  // libcurl's lists of headers would go to a proxy as well.
+  // The error of secret headers together with CURLHEADER_UNIFIED.
   static absl::Status SecretsInConnect() {
     return Error(absl::StatusCode::kFailedPrecondition,
                  "SetSecretHeaders: with CURLOPT_HEADEROPT as "
@@ -885,10 +968,12 @@ class Easy::Core final : public internal::Handle {
   Sink sink_;
   Sink header_sink_;
   Progress progress_;
-  int64_t max_body_size_ = 0;  // 0: any
-  bool cookies_on_ = false;    // CURLOPT_COOKIEFILE has been set here
+  int64_t max_body_size_ = 0;  // in bytes; 0: no limit
+  bool cookies_on_ = false;    // TurnCookiesOn has succeeded
 
  private:
+  // The functions that libcurl calls. `core` is a Core*.
+
   static size_t OnBody(char* data, size_t size, size_t count,
                        void* core) noexcept {
     auto* self = static_cast<Core*>(core);
@@ -897,15 +982,20 @@ class Easy::Core final : public internal::Handle {
            : self->Pauses() ? CURL_WRITEFUNC_PAUSE
                             : CURL_WRITEFUNC_ERROR;
   }
-  // Whether what ended the transfer was NotNow(), which then has not.
+  // Returns whether the sink returned NotNow(). If so, takes that back as the
+  // error of the transfer, which pauses instead.
   bool Pauses() {
     if (!IsNotNow(callback_status_)) return false;
     callback_status_ = absl::OkStatus();
     return true;
   }
 
-  // Throws what strings and sinks throw. libcurl keeps the bodies of redirects
-  // that it follows, and of challenges that it answers, to itself.
+  // Hands one piece of the body on: to the Response of Fetch, or to a sink.
+  // Throws what strings and sinks throw.
+  //
+  // Only the last response's body comes here: libcurl drops the bodies of
+  // redirects that it follows and of authentication challenges that it answers
+  // (`ignorebody` in lib/http.c).
   absl::Status TakeBody(absl::string_view piece) {
     body_size_ += static_cast<int64_t>(piece.size());
     if (max_body_size_ > 0 && body_size_ > max_body_size_) {
@@ -927,13 +1017,13 @@ class Easy::Core final : public internal::Handle {
     }
     if (*sink == nullptr) return absl::OkStatus();
     absl::Status status = (*sink)(piece);
-    // libcurl gives it these bytes again.
+    // libcurl will pass the same bytes again.
     if (IsNotNow(status)) body_size_ -= static_cast<int64_t>(piece.size());
     return status;
   }
 
-  // Whether what comes is the body of an answer that is no 2xx. (An FTP server
-  // may say 150 so far.)
+  // Whether the body that arrives is not that of a 2xx response. A code below
+  // 200 is not an error: an FTP server has answered 150 at this point.
   bool IsError() {
     const absl::StatusOr<long> status = GetInfo<long>(CURLINFO_RESPONSE_CODE);
     return status.ok() && *status >= 300;
@@ -943,14 +1033,15 @@ class Easy::Core final : public internal::Handle {
                          void* core) noexcept {
     auto* self = static_cast<Core*>(core);
     const absl::string_view line(data, size * count);
-    // None where setting one has failed half way.
+    // Both can be null if InstallHeaderSink has failed half way.
     if (self == nullptr || self->header_sink_ == nullptr) return line.size();
     return self->Run([&] { return self->header_sink_(line); })
                ? line.size()
                : CURL_WRITEFUNC_ERROR;
   }
 
-  // Before each look-up of a name that libcurl's cache has no answer for.
+  // CURLOPT_RESOLVER_START_FUNCTION: libcurl calls it before each look-up of a
+  // name that its DNS cache has no answer for.
   static int OnLookup(void* resolver, void* reserved, void* core) {
     auto* self = static_cast<Core*>(core);
     ++self->lookups_;
@@ -959,9 +1050,10 @@ class Easy::Core final : public internal::Handle {
                : self->lookup_function_(resolver, reserved, self->lookup_data_);
   }
 
-  // Before each request, redirects and challenges included, once there is a
-  // connection. The only place where libcurl tells that a redirect is followed
-  // before it sends anything to where it leads.
+  // CURLOPT_PREREQFUNCTION: libcurl calls it before each request, including
+  // those after redirects and challenges, when there is a connection. It is the
+  // only callback between a redirect and the first byte that libcurl sends to
+  // the new host.
   static int OnRequest(void* core, char* remote_ip, char* local_ip,
                        int remote_port, int local_port) noexcept {
     auto* self = static_cast<Core*>(core);
@@ -974,30 +1066,35 @@ class Easy::Core final : public internal::Handle {
                          local_port);
   }
 
-  // In a callback the URL is no more that of the request under way: from here
-  // on the secrets are for nobody.
+  // The URL is being changed. In a callback during a transfer, the next request
+  // may then go anywhere: an empty origin matches none, so that no further
+  // request of this transfer gets the secret headers.
   void ForgetFirstOrigin() {
     if (in_transfer_) first_origin_.emplace();
   }
-  // Throws what strings throw.
+  // Gives libcurl the headers for the request that comes next: with the secret
+  // ones if it goes to the origin of the transfer's first request, else
+  // without. Throws what strings throw.
   absl::Status ChooseHeaders() {
     const absl::StatusOr<HostPort> host =
         internal::HostPortOf(Text(CURLINFO_EFFECTIVE_URL).c_str());
-    // Of the connection: the first URL may have none.
+    // The scheme of the connection, since the first URL may have none.
     const std::string scheme = Text(CURLINFO_SCHEME);
-    // Where it is not known, the secrets are for nobody.
+    // Empty if it is not known; then the secrets are not sent.
     const std::string origin =
         host.ok() && !scheme.empty()
             ? absl::AsciiStrToLower(
                   absl::StrCat(scheme, "://", host->host, ":", host->port))
             : "";
     if (!first_origin_.has_value()) first_origin_ = origin;
-    // CURLOPT_PORT is not in the URL, and is left out where a redirect names a
-    // host.
+    // CURLOPT_PORT does not appear in the URL, and libcurl does not use it
+    // after a redirect to an absolute URL. So with it, only requests before the
+    // first redirect are known to go to the first origin.
     const bool first =
         !origin.empty() && origin == *first_origin_ &&
         (!has_port_ || GetInfo<long>(CURLINFO_REDIRECT_COUNT).value_or(1) == 0);
-    // libcurl reads the list when it writes the request, which comes next.
+    // In time: libcurl reads the list when it writes the request, after this
+    // callback.
     return OptionStatus(
         curl_easy_setopt(
             curl_, CURLOPT_HTTPHEADER,
@@ -1010,10 +1107,11 @@ class Easy::Core final : public internal::Handle {
                         curl_off_t uploaded) noexcept {
     auto* self = static_cast<Core*>(core);
     if (self->cancelled()) return 1;
-    if (self->progress_ == nullptr) return 0;  // as above
+    if (self->progress_ == nullptr) return 0;  // for Cancel: see WantsProgress
     self->untold_progress_ = TransferProgress{download_expected, downloaded,
                                               upload_expected, uploaded};
-    // libcurl calls with each piece of data.
+    // libcurl calls this with each piece of data, which is too often for the
+    // user's function.
     const int64_t now = internal::CoarseNow();
     if (now - self->progress_told_ < kProgressInterval) return 0;
     self->progress_told_ = now;
@@ -1022,7 +1120,8 @@ class Easy::Core final : public internal::Handle {
     return self->Run([&] { return self->progress_(progress); }) ? 0 : 1;
   }
 
-  // What libcurl forgets when it lets go of connections.
+  // The results of a transfer that libcurl loses when the handle lets go of its
+  // connections. Not thread-safe: a part of the Core.
   struct Answers {
     std::vector<std::pair<std::string, std::string>> headers;
     std::string effective_url;
@@ -1037,32 +1136,38 @@ class Easy::Core final : public internal::Handle {
     curl_off_t pretransfer_time = 0;
   };
 
-  // CURLINFO_XFER_ID and CURLINFO_CONN_ID, since 8.2.
+  // CURLINFO_XFER_ID and CURLINFO_CONN_ID, since 8.2. By number, for older
+  // headers.
   static constexpr auto kTransferId =
       static_cast<CURLINFO>(CURLINFO_OFF_T + 63);
   static constexpr auto kConnectionId =
       static_cast<CURLINFO>(CURLINFO_OFF_T + 64);
+  // Returns the value of `info`; 0 if libcurl does not know it.
   curl_off_t Number(CURLINFO info) {
     const absl::StatusOr<curl_off_t> number = GetInfo<curl_off_t>(info);
     return number.ok() ? *number : 0;
   }
 
+  // Returns the text of `info`; empty if libcurl has none.
   std::string Text(CURLINFO info) {
     const absl::StatusOr<char*> text = GetInfo<char*>(info);
     return text.ok() && *text != nullptr ? *text : "";
   }
 
-  // What an option of protocols is by itself here; null for every other.
+  // Returns the default of an Easy for an option that lists protocols. Null for
+  // any other option.
   static const char* DefaultProtocols(CURLoption option) {
     if (option != CURLOPT_PROTOCOLS_STR &&
         option != CURLOPT_REDIR_PROTOCOLS_STR) {
       return nullptr;
     }
-    // libcurl refuses the name of one that it was built without.
+    // libcurl refuses a list with a protocol that it was built without.
     return RunningLibcurl().ssl_version.empty() ? "http" : "http,https";
   }
 
-  // libcurl names the scheme. It does not always say whether it knows it.
+  // The error for a scheme that was refused. libcurl's text names the scheme,
+  // but in some versions does not say whether the scheme is unknown or only not
+  // allowed. So this always says how to allow one.
   absl::Status ProtocolStatus() {
     return NoThrow("transfer", [&] {
       return EasyStatus(
@@ -1074,23 +1179,27 @@ class Easy::Core final : public internal::Handle {
     });
   }
 
-  // Before 8.21 libcurl does not compare the credentials for an HTTP proxy: a
-  // tunnel that one user has opened would serve another.
+  // Whether `option` is a part of the partition, the text that handles must
+  // have in common to use each other's connections. Before 8.21, libcurl does
+  // not compare the credentials for an HTTP proxy (lib/url.c): one user could
+  // use a tunnel that another user has opened.
   static bool IsProxy(CURLoption option) {
     return RunningLibcurl().version_num < LibcurlVersion(8, 21, 0) &&
            (option == CURLOPT_PROXY || option == CURLOPT_PROXYUSERPWD ||
             option == CURLOPT_PROXYUSERNAME || option == CURLOPT_PROXYPASSWORD);
   }
 
-  // True where the transfer may go on.
+  // Calls a callable of the user's in a callback of libcurl's. Returns whether
+  // the transfer may go on; if not, callback_status_ says why.
   bool Run(absl::FunctionRef<absl::Status()> callable) {
-    // Nothing may be thrown through libcurl, which would keep its locks.
+    // An exception must not pass through libcurl, which would keep its locks.
     absl::Status status = NoThrow("a callback", callable);
     if (status.ok()) return true;
     callback_status_ = std::move(status);
     return false;
   }
 
+  // Fills in all of `response` except for the body.
   absl::Status Describe(Response& response) {
     curl_off_t name_lookup = 0;
     curl_off_t connect = 0;
@@ -1121,8 +1230,9 @@ class Easy::Core final : public internal::Handle {
     total = SavedMicroseconds(CURLINFO_TOTAL_TIME_T).value_or(total);
     response.redirects =
         SavedLong(CURLINFO_REDIRECT_COUNT).value_or(response.redirects);
-    // Up to 7.88 a date that has passed is told as a negative number.
+    // libcurl 7.88 returns a negative number for a date in the past.
     response.retry_after = absl::Seconds(std::max<curl_off_t>(retry_after, 0));
+    // Without a request, as for file:, there was no connection to reuse.
     response.connection_reused =
         connects == 0 && GetInfo<long>(CURLINFO_REQUEST_SIZE).value_or(0) > 0;
     if (answers_ != nullptr) {
@@ -1139,57 +1249,64 @@ class Easy::Core final : public internal::Handle {
   }
 
   Request request_;
-  std::atomic<bool> resumed_{false};  // see Resume; not acted on yet
-  bool is_set_up_ = true;             // false: by a Reset that has failed
-  std::array<char, CURL_ERROR_SIZE> error_{};
+  std::atomic<bool> resumed_{false};  // Resume was called, TakeResumed not yet
+  bool is_set_up_ = true;             // false after a Reset that has failed
+  std::array<char, CURL_ERROR_SIZE> error_{};  // CURLOPT_ERRORBUFFER
+  // With what a callable of the user's has ended the transfer; OK if none has.
   absl::Status callback_status_;
-  std::optional<CURLcode> callback_code_;  // other than libcurl's
-  int64_t body_size_ = 0;                  // so far
+  std::optional<CURLcode> callback_code_;  // to use instead of libcurl's
+  int64_t body_size_ = 0;                  // bytes of the body so far
   long max_connects_ = kDefaultMaxConnects;
   bool quick_exit_ = false;
   bool verbose_ = false;
   CURLU* curlu_ = nullptr;
   bool reads_cookie_file_ = false;
-  bool exposed_ = false;
+  bool exposed_ = false;  // native_handle() was called
+  // Digest, NTLM or Negotiate has been allowed. Once true it stays true, also
+  // after Reset.
   bool authenticates_connections_ = false;
-  std::atomic<long> timeout_ms_{0};  // read by who waits, too
-  std::optional<long>
-      own_dns_age_;  // CURLOPT_DNS_CACHE_TIMEOUT, where it is set
-  // See wants_own_connections: of functions, texts and lists; and for
-  // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH.
+  // Atomic: a thread that waits to become the holder reads it as well.
+  std::atomic<long> timeout_ms_{0};
+  std::optional<long> own_dns_age_;  // CURLOPT_DNS_CACHE_TIMEOUT, if it was set
+  // The options for which the handle has its own connections (see
+  // wants_own_connections): callbacks, strings and lists; and, by index,
+  // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH,
+  // CURLOPT_HEADEROPT.
   std::set<CURLoption> own_options_;
   std::bitset<4> own_connections_;
-  std::string url_;
-  std::map<CURLoption, std::string> proxy_;
-  std::string partition_;
-  std::unique_ptr<Answers> answers_;
-  // Of the transfer under way: when progress_ was last told, by CoarseNow(),
-  // and what it has not been told yet.
+  std::string url_;                          // CURLOPT_URL
+  std::map<CURLoption, std::string> proxy_;  // see IsProxy
+  std::string partition_;                    // made of proxy_
+  std::unique_ptr<Answers> answers_;         // null: libcurl still has them
+  // Of the transfer in progress: when progress_ was last called (CoarseNow()),
+  // and the progress that it has not been called with yet.
   static constexpr int64_t kProgressInterval = 100'000'000;  // ns
   int64_t progress_told_ = 0;
   std::optional<TransferProgress> untold_progress_;
   bool reports_progress_ = false;  // OnProgress is installed
-  // While Fetch runs: where it collects, and its sink.
+  // While Fetch runs: the Response's body, and the sink that Fetch was given.
   std::string* body_ = nullptr;
   const Sink* fetch_sink_ = nullptr;
-  int lookups_ = 0;  // begun in the newest transfer
+  int lookups_ = 0;  // look-ups of names, begun in the newest transfer
   curl_resolver_start_callback lookup_function_ = nullptr;
   void* lookup_data_ = nullptr;
-  // libcurl does not copy lists: they live as long as it may read them.
+  // The lists that libcurl has. It does not copy them, so each lives until
+  // libcurl has another one.
   std::map<CURLoption, SlistPtr> slists_;
-  // Of SetSecretHeaders; and they with those of SetHeaders, null where there
-  // are none.
+  // The headers of SetSecretHeaders; and the list of these after those of
+  // SetHeaders, null if there are no secret ones.
   std::vector<std::string> secret_headers_;
   SlistPtr all_headers_;
-  // Of the transfer under way: where its first request went.
+  // Of the transfer in progress: scheme, host and port of its first request.
+  // Empty: not known, matches none.
   std::optional<std::string> first_origin_;
   curl_prereq_callback prereq_ = nullptr;  // the user's
   void* prereq_data_ = nullptr;
   bool has_prereq_ = false;       // OnRequest is installed
-  bool has_port_ = false;         // CURLOPT_PORT
-  bool unified_headers_ = false;  // CURLOPT_HEADEROPT
+  bool has_port_ = false;         // CURLOPT_PORT is set
+  bool unified_headers_ = false;  // CURLOPT_HEADEROPT is CURLHEADER_UNIFIED
   bool in_transfer_ = false;
-  bool has_begun_ = false;  // libcurl, on the newest transfer
+  bool has_begun_ = false;  // libcurl has begun the newest transfer
 };
 
 Easy::Easy(internal::RefPtr<Core> core) : core_(std::move(core)) {}
@@ -1222,8 +1339,9 @@ absl::StatusOr<Easy> Easy::Create() {
   });
 }
 
-// The frame of every method: Handle::Enter(...), then the rest of the method,
-// on the handle, while nobody else touches it.
+// The beginning of most methods: enters the handle in the given Mode, or
+// returns the error. The rest of the method runs as the holder; the handle is
+// left when it returns.
 #define CURLSHARE_ENTER(...)                                            \
   if (core_ == nullptr) return MovedFrom();                             \
   const internal::RefPtr<Core> core = core_;                            \
@@ -1317,7 +1435,7 @@ absl::Status Easy::SetSource(Source source, std::optional<int64_t> size,
 
 namespace {
 
-// In the whole milliseconds that libcurl counts in, rounded up.
+// Returns `timeout` in milliseconds, the unit of libcurl, rounded up. 0: none.
 absl::StatusOr<long> TimeoutMilliseconds(absl::string_view method,
                                          absl::Duration timeout) {
   if (timeout <= absl::ZeroDuration()) {
@@ -1329,7 +1447,7 @@ absl::StatusOr<long> TimeoutMilliseconds(absl::string_view method,
   if (timeout == absl::InfiniteDuration()) return 0;
   const int64_t ms =
       absl::ToInt64Milliseconds(absl::Ceil(timeout, absl::Milliseconds(1)));
-  // libcurl refuses what does not fit an int of milliseconds: 24 days.
+  // libcurl refuses more milliseconds than an int can hold (24 days).
   return static_cast<long>(std::min<int64_t>(ms, INT_MAX));
 }
 
@@ -1352,12 +1470,15 @@ absl::Status Easy::SetFollowRedirects(int most) {
                  "SetFollowRedirects: ", most, " is negative");
   }
   CURLSHARE_ENTER(Mode::kUse);
-  // Not 0, which would also end the second request of Digest authentication.
+  // No limit instead of 0: libcurl counts the request that answers an
+  // authentication challenge as a redirect, too (Curl_follow in lib/transfer.c
+  // of 7.88, lib/http.c of later versions). With 0, Digest would fail.
   CURLcode code = curl_easy_setopt(core->curl(), CURLOPT_MAXREDIRS,
                                    most > 0 ? static_cast<long>(most) : -1L);
   if (code == CURLE_OK) {
-    // From 8.16 on: a method by name follows the answer, too
-    // (CURLFOLLOW_OBEYCODE). Before, any number but 0 is the same.
+    // CURLFOLLOW_OBEYCODE, from 8.16 on: a method set by
+    // CURLOPT_CUSTOMREQUEST also changes as the status code says. Earlier
+    // versions treat every number but 0 alike.
     constexpr long kObeyCode = 2;
     code = curl_easy_setopt(core->curl(), CURLOPT_FOLLOWLOCATION,
                             most > 0 ? kObeyCode : 0L);
@@ -1398,7 +1519,8 @@ absl::Status Easy::SetProgress(Progress progress) {
 
 absl::Status Easy::SetLong(CURLoption option, long value) {
   CURLSHARE_ENTER(Mode::kUse);
-  // Before 8.21 it frees the list of the share, of which others know nothing.
+  // Before 8.21, libcurl frees the list here (CURLOPT_HSTS_CTRL in
+  // lib/setopt.c), even if it is the share's and other handles use it.
   if (option == CURLOPT_HSTS_CTRL && (value & CURLHSTS_ENABLE) == 0 &&
       core->Shares(LockData::kHsts)) {
     return Error(absl::StatusCode::kFailedPrecondition,
@@ -1495,7 +1617,8 @@ absl::Status Easy::SetBlob(CURLoption option,
 
 absl::Status Easy::SetFunction(CURLoption option, void (*function)(),
                                CURLoption data_option, void* data) {
-  // What is sent does not change half way.
+  // The body must not change during a transfer, so that these two are refused
+  // in its callbacks (kChange).
   const bool of_body =
       option == CURLOPT_READFUNCTION || option == CURLOPT_SEEKFUNCTION;
   CURLSHARE_ENTER(of_body ? Mode::kChange : Mode::kUse);
@@ -1669,7 +1792,8 @@ absl::StatusOr<Easy> Easy::DuplicateNow(Core& core) {
     return easy;
   }
   if (absl::Status status = easy.core_->Attach(share); !status.ok()) {
-    // Otherwise the share has begun to close, and this handle leaves it now.
+    // If the share has begun to close, the duplicate is attached to none, as
+    // `core` will be.
     if (!internal::ShareCore::IsClosing(share->epoch())) return status;
     easy.core_->RefuseAs(core);
   }

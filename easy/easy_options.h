@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What type of value each CURLoption takes, known to the compiler, so that
-// Easy::SetOption refuses a wrong one. curl_easy_setopt is variadic: it takes
-// whatever it is given.
+// The type of value that each CURLoption takes, at compile time. With it,
+// Easy::SetOption rejects a value of the wrong type. curl_easy_setopt cannot:
+// it is variadic and accepts any argument.
 //
-// Most of it follows from the option's number, as libcurl lays out its
-// options; the few that the number does not tell are listed. A test holds all
-// of it against the table that libcurl itself carries (curl_easy_option_next).
+//   static_assert(KindOfOption(CURLOPT_VERBOSE) == OptionKind::kLong);
+//   static_assert(!OptionTakes<CURLOPT_VERBOSE, const char*>());
 //
 // Source: https://curl.se/libcurl/c/curl_easy_setopt.html,
 //         https://curl.se/libcurl/c/curl_easy_option_next.html
@@ -24,20 +23,27 @@
 
 namespace curlshare {
 
+// The kinds of values that options take.
 enum class OptionKind {
   kLong,      // long, also used for booleans, enumerations and bit masks
   kOffT,      // curl_off_t
   kString,    // char*, copied by libcurl
   kSlist,     // curl_slist*, not copied by libcurl: Easy owns it
   kBlob,      // curl_blob, copied
-  kFunction,  // a callback; its data goes with it
-  kData,      // the data of a callback: set together with the function
-  kPointer,   // another object's address, which the caller keeps alive
-  kManaged,   // Easy's own: see the method of that name
+  kFunction,  // a callback; set together with its data
+  kData,      // the data of a callback; set together with the callback
+  kPointer,   // the address of an object that the caller keeps alive
+  kManaged,   // set by Easy itself, which has a method for it
   kRequest,   // follows from SetMethod and the body
-  kRefused,   // a struct of a deprecated interface
+  kRefused,   // takes a struct of a deprecated interface
 };
 
+// Returns the kind of value that `option` takes.
+//
+// libcurl numbers its options by type (CURLOPTTYPE_LONG, ...), so the number
+// tells most kinds. The options whose kind the number does not tell are listed
+// here. easy_options_test.cc compares all of them with libcurl's own table
+// (curl_easy_option_next).
 constexpr OptionKind KindOfOption(CURLoption option) {
   switch (option) {
     case CURLOPT_SHARE:             // Attach, Detach
@@ -98,7 +104,7 @@ constexpr OptionKind KindOfOption(CURLoption option) {
       break;
   }
   const int number = static_cast<int>(option);
-  switch (number) {  // Their names would warn: libcurl has deprecated them.
+  switch (number) {  // libcurl has deprecated these: their names would warn.
     case CURLOPTTYPE_LONG + 54:  // CURLOPT_PUT
       return OptionKind::kRequest;
     case CURLOPTTYPE_OBJECTPOINT + 24:   // CURLOPT_HTTPPOST
@@ -116,7 +122,7 @@ constexpr OptionKind KindOfOption(CURLoption option) {
   return OptionKind::kBlob;
 }
 
-// Whether Easy::SetOption<kOption>(value) takes a value of type T.
+// Returns whether Easy::SetOption<kOption>(value) accepts a value of type T.
 template <CURLoption kOption, typename T>
 constexpr bool OptionTakes() {
   using Value = std::decay_t<T>;
@@ -151,7 +157,8 @@ constexpr bool OptionTakes() {
   return false;
 }
 
-// The text of an option's value. Null, however it is spelled, is none.
+// Returns the text of an option's value. nullopt for nullptr, for a null char*
+// and for a string_view without data: these unset the option.
 template <typename T>
 std::optional<absl::string_view> OptionText(const T& value) {
   if constexpr (std::is_null_pointer_v<T>) {
@@ -167,10 +174,13 @@ std::optional<absl::string_view> OptionText(const T& value) {
   }
 }
 
-// The type of a callback and the option that takes its data.
+// For an option that takes a callback: `Function`, the type of the callback,
+// and `kData`, the option that takes the callback's data. Incomplete for any
+// other option, and for callbacks that libcurl has deprecated.
 template <CURLoption kOption>
-struct FunctionOption;  // Not a callback option, or one libcurl has deprecated.
+struct FunctionOption;
 
+// The members of FunctionOption: the base class of its specializations below.
 template <typename F, CURLoption kDataOption>
 struct FunctionOptionOf {
   using Function = F;
@@ -233,14 +243,16 @@ template <>
 struct FunctionOption<CURLOPT_TRAILERFUNCTION>
     : FunctionOptionOf<curl_trailer_callback, CURLOPT_TRAILERDATA> {};
 
-// Whether the option takes a callback, of a type that is listed above.
+// Whether kOption takes a callback, that is, whether FunctionOption is
+// specialized for it above.
 template <CURLoption kOption, typename = void>
 inline constexpr bool kIsFunctionOption = false;
 template <CURLoption kOption>
 inline constexpr bool kIsFunctionOption<
     kOption, std::void_t<decltype(FunctionOption<kOption>::kData)>> = true;
 
-// Whether T can be what libcurl calls for that option. (NULL is an integer.)
+// Returns whether a value of type T can be the callback of kOption. Integers
+// are accepted because NULL is an integer.
 template <CURLoption kOption, typename T>
 constexpr bool IsFunctionFor() {
   if constexpr (kIsFunctionOption<kOption>) {
@@ -252,15 +264,16 @@ constexpr bool IsFunctionFor() {
   }
 }
 
-// Whether Easy::SetOption<kOption>(function, data) takes values of these types.
+// Returns whether Easy::SetOption<kOption>(function, data) accepts values of
+// types F and D.
 template <CURLoption kOption, typename F, typename D>
 constexpr bool OptionTakesFunction() {
   return IsFunctionFor<kOption, F>() && (std::is_convertible_v<D, void*> ||
                                          std::is_integral_v<std::decay_t<D>>);
 }
 
-// Does not compile for what Easy sets itself, or has a method for, and names
-// it.
+// Does not compile if kOption is an option that Easy sets itself. The message
+// names the method to use instead.
 template <CURLoption kOption>
 constexpr void CheckIsForSetOption() {
   constexpr OptionKind kKind = KindOfOption(kOption);
@@ -300,15 +313,18 @@ constexpr void CheckIsForSetOption() {
                 "CURLOPT_MIMEPOST");
 }
 
-// What CURLINFO_* answers. Source:
-// https://curl.se/libcurl/c/curl_easy_getinfo.html
+// The type of the value that a CURLINFO has. kOther: a pointer that
+// Easy::GetInfo does not return.
+// Source: https://curl.se/libcurl/c/curl_easy_getinfo.html
 enum class InfoKind { kString, kLong, kDouble, kSlist, kSocket, kOffT, kOther };
 
+// Returns the type of the value that `info` has. libcurl encodes it in the
+// number (CURLINFO_TYPEMASK), with the exceptions that are listed here.
 constexpr InfoKind KindOfInfo(CURLINFO info) {
   switch (info) {
-    case CURLINFO_PRIVATE:      // a pointer: what CURLOPT_PRIVATE was given
-    case CURLINFO_CERTINFO:     // structs that point into the handle
-    case CURLINFO_TLS_SSL_PTR:  //
+    case CURLINFO_PRIVATE:      // the pointer that CURLOPT_PRIVATE was given
+    case CURLINFO_CERTINFO:     // a struct that belongs to the handle
+    case CURLINFO_TLS_SSL_PTR:  // likewise
       return InfoKind::kOther;
     default:
       break;
@@ -321,9 +337,9 @@ constexpr InfoKind KindOfInfo(CURLINFO info) {
     case CURLINFO_DOUBLE:
       return InfoKind::kDouble;
     case CURLINFO_SLIST:
-      return static_cast<int>(info) == CURLINFO_SLIST + 43  // TLS_SESSION
-                 ? InfoKind::kOther
-                 : InfoKind::kSlist;
+      // 43 is CURLINFO_TLS_SESSION, which libcurl has deprecated.
+      return static_cast<int>(info) == CURLINFO_SLIST + 43 ? InfoKind::kOther
+                                                           : InfoKind::kSlist;
     case CURLINFO_SOCKET:
       return InfoKind::kSocket;
     case CURLINFO_OFF_T:

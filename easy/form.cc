@@ -23,8 +23,8 @@ namespace {
 
 using internal::Error;
 
-// What goes into a header of the part: a line break would begin another one,
-// and a NUL byte end it.
+// Checks a text that libcurl writes into a header of a part. libcurl would
+// begin another header at a line break, and end the text at a NUL byte.
 absl::Status CheckHeaderText(absl::string_view what, absl::string_view text) {
   if (std::none_of(text.begin(), text.end(), absl::ascii_iscntrl)) {
     return absl::OkStatus();
@@ -33,6 +33,7 @@ absl::Status CheckHeaderText(absl::string_view what, absl::string_view text) {
                " holds a control character");
 }
 
+// Checks all of `part` before libcurl gets any of it.
 absl::Status Check(const FormPart& part) {
   absl::Status status = CheckHeaderText("the name of a part", part.name);
   if (status.ok() && part.filename.has_value()) {
@@ -47,7 +48,7 @@ absl::Status Check(const FormPart& part) {
                    "SetForm: a part has a content and a path");
     }
     status = CheckFormFile(*part.path);
-    // libcurl takes the name from there.
+    // Without a file name, libcurl uses the last component of the path.
     if (status.ok() && !part.filename.has_value()) {
       status = CheckHeaderText("a file's name",
                                part.path->substr(part.path->rfind('/') + 1));
@@ -56,6 +57,7 @@ absl::Status Check(const FormPart& part) {
   return status;
 }
 
+// Adds `part`, which Check has accepted, to `form`. libcurl copies all of it.
 absl::Status Add(curl_mime* form, const FormPart& part) {
   curl_mimepart* const added = curl_mime_addpart(form);
   if (added == nullptr) {
@@ -109,7 +111,7 @@ absl::Status CheckFormFile(const std::string& path) {
     return Error(absl::StatusCode::kNotFound, "SetForm: there is no file ",
                  path);
   }
-  // libcurl would send an empty part.
+  // libcurl would silently send an empty part.
   if (S_ISDIR(file.st_mode)) {
     return Error(absl::StatusCode::kInvalidArgument, "SetForm: ", path,
                  " is a directory");

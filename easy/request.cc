@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// `plan_` is what the user wants to send. Change() is the one way to another
+// plan. It first makes the calls of libcurl that can fail for want of memory,
+// and only then replaces `plan_`; Apply() then derives all options from it.
+//
+// Apply() starts from CURLOPT_HTTPGET, which ends every other mode in all
+// versions, since the options do not undo each other symmetrically (see
+// lib/setopt.c): CURLOPT_POSTFIELDS and CURLOPT_MIMEPOST do not end an upload
+// in 7.88, CURLOPT_NOBODY stays set after CURLOPT_POSTFIELDS, and more.
 #include "curlshare/easy/request.h"
 
 #include <curl/curl.h>
@@ -17,7 +25,8 @@
 namespace curlshare {
 namespace {
 
-// Sets options until one fails.
+// Sets options until one fails, and keeps the error. Not thread-safe: a local
+// variable.
 class Options {
  public:
   explicit Options(CURL* curl) : curl_(curl) {}
@@ -50,7 +59,8 @@ CURLcode Request::Install() {
     data = plan_.source.get();
   }
   Options options(curl_);
-  // The data before it: a function never meets data of another.
+  // The data first, so that the function is never called with data of another
+  // function.
   options.Set(CURLOPT_READDATA, data);
   options.Set(CURLOPT_READFUNCTION, read);
   return options.code();
@@ -73,14 +83,15 @@ CURLcode Request::CopyFrom(const Request& source) {
   seek_ = source.seek_;
   seek_data_ = source.seek_data_;
   plan_.form = nullptr;
-  // Some of what was copied points into the source. A form was copied whole.
+  // Sets again the options that point into `source`. Not the form:
+  // curl_easy_duphandle has made a copy, which libcurl owns.
   return Apply();
 }
 
 const char* Request::Plan::name() const {
   if (custom_name.has_value()) return custom_name->c_str();
   if (method.empty() || method == "POST" || DropsBody(method)) return nullptr;
-  // An upload is a PUT, a form is none.
+  // libcurl sends an upload as PUT by itself, but a form as POST.
   if (method == "PUT" && body != Body::kForm) return nullptr;
   return method.c_str();
 }
@@ -95,17 +106,20 @@ Request::Plan Request::PlanWith(Body body) const {
 }
 
 CURLcode Request::Change(Plan plan, std::shared_ptr<curl_mime> form) {
-  // First what libcurl needs memory for.
+  // First, since libcurl needs memory for it: if it fails, nothing has changed.
   CURLcode code = curl_easy_setopt(curl_, CURLOPT_CUSTOMREQUEST, plan.name());
   if (code != CURLE_OK) return code;
   if (form != nullptr ||
       (plan_.body == Body::kForm && plan.body != Body::kForm)) {
-    // Up to 7.88 a form does not end an upload.
+    // In 7.88, CURLOPT_MIMEPOST does not end an upload. Setting a long cannot
+    // fail.
     (void)curl_easy_setopt(curl_, CURLOPT_HTTPGET, 1L);
     code = curl_easy_setopt(curl_, CURLOPT_MIMEPOST, form.get());
     if (code != CURLE_OK) {
-      // As it was: needs no memory, but for the name of another method. libcurl
-      // has dropped the form before it looked at the new one.
+      // Back to what was before. That needs memory only for a method's name.
+      // libcurl has already dropped the old form (Curl_mime_set_subparts in
+      // lib/mime.c), so it is set again; a copied form is lost (see the
+      // header).
       if (plan_.body == Body::kForm &&
           (plan_.form == nullptr ||
            curl_easy_setopt(curl_, CURLOPT_MIMEPOST, plan_.form.get()) !=
@@ -128,7 +142,7 @@ CURLcode Request::Apply() {
   Options options(curl_);
   if (plan_.body != Body::kForm) {
     options.Set(CURLOPT_POSTFIELDS, nullptr);
-    options.Set(CURLOPT_HTTPGET, 1L);  // ends every other mode
+    options.Set(CURLOPT_HTTPGET, 1L);  // ends every other mode: see above
   }
   bool posts = plan_.body == Body::kForm;
   if (plan_.method == "HEAD") {
@@ -150,13 +164,17 @@ CURLcode Request::Apply() {
     options.Set(CURLOPT_POSTFIELDS, bytes_.data());
   } else if (plan_.body == Body::kNone &&
              (plan_.method == "POST" || plan_.method == "PATCH")) {
-    // Servers wait for a body unless they are told that it has no bytes.
+    // An empty body, so that there is a Content-Length of 0: without one, a
+    // server may wait for a body. It also keeps libcurl from reading standard
+    // input.
     posts = true;
     options.Set(CURLOPT_POSTFIELDSIZE_LARGE, curl_off_t{0});
     options.Set(CURLOPT_POSTFIELDS, "");
   }
-  // To libcurl another method with a body is a POST by another name, which
-  // would lose its body at a redirect and keep the name.
+  // For libcurl, any other method with a body is a POST with another name. At a
+  // 301 or 302 it would drop the body and keep the name (Curl_follow in
+  // lib/transfer.c of 7.88, Curl_http_follow in lib/http.c later). These two
+  // bits make it repeat the body.
   options.Set(CURLOPT_POSTREDIR,
               posts && plan_.name() != nullptr
                   ? kept_redirects_ | CURL_REDIR_POST_301 | CURL_REDIR_POST_302
@@ -182,7 +200,9 @@ CURLcode Request::ApplySeek() {
 
 absl::Status Request::Begin() {
   read_ = 0;
-  // Up to 7.88 a redirect that ends an upload does so for later transfers, too.
+  // In 7.88, a redirect that ends an upload clears the option itself, also for
+  // later transfers (Curl_follow in lib/transfer.c). Setting a long cannot
+  // fail.
   if (plan_.puts_bytes() || (plan_.reads() && plan_.method != "POST")) {
     (void)curl_easy_setopt(curl_, CURLOPT_UPLOAD, 1L);
   }
@@ -210,14 +230,14 @@ CURLcode Request::SetBytes(std::string bytes) {
   const CURLcode code = Change(std::move(plan));
   if (code != CURLE_OK) {
     bytes_.swap(bytes);
-    (void)Apply();  // the first error is told
+    (void)Apply();  // the first error is returned
   }
   return code;
 }
 
 CURLcode Request::SetForm(curl_mime* form) {
   if (form != nullptr) {
-    // Shares nothing, so that nobody frees it here.
+    // A pointer without an owner: it never frees the form, which is the user's.
     return SetForm(std::shared_ptr<curl_mime>(std::shared_ptr<void>(), form),
                    {});
   }
@@ -280,7 +300,7 @@ size_t Request::Read(char* to, size_t size, size_t count,
   return n;
 }
 
-// libcurl seeks from the start alone.
+// libcurl only seeks from the start (CURLOPT_SEEKFUNCTION(3)).
 int Request::Seek(void* request, curl_off_t offset, int origin) noexcept {
   auto* const self = static_cast<Request*>(request);
   if (origin != SEEK_SET || offset < 0 ||

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+// A BodySource remembers whether its stream has been read from
+// (`at_beginning_`), so that it is rewound only when necessary, and so that a
+// missing `rewind` is reported as such instead of as libcurl's
+// CURLE_SEND_FAIL_REWIND. It also counts bytes (`given_`), because libcurl up
+// to 7.88 does not hold the body to the size that it has announced.
 #include "curlshare/easy/source.h"
 
 #include <curl/curl.h>
@@ -25,6 +30,8 @@ namespace {
 using internal::Error;
 using internal::NoThrow;
 
+// The payload that distinguishes NotNow() from other Statuses. Its text is for
+// a callable that cannot pause a transfer, whose NotNow() ends it.
 constexpr absl::string_view kNotNow = "curlshare/NotNow";
 
 absl::Status MakeNotNow() {
@@ -38,12 +45,15 @@ absl::Status MakeNotNow() {
 }  // namespace
 
 absl::Status NotNow() {
+  // Made once: later calls only count a reference.
   static const absl::NoDestructor<absl::Status> not_now(MakeNotNow());
   return *not_now;
 }
 
 bool IsNotNow(const absl::Status& status) {
-  // One with a code is the error of another transfer that could not wait.
+  // A NotNow() with a CURLcode is the error of another transfer, which ended
+  // because its callable could not pause it. If a sink returns that error, it
+  // is an error here, too.
   return absl::IsUnavailable(status) &&
          status.GetPayload(kNotNow).has_value() &&
          !GetEasyCode(status).has_value();
@@ -69,7 +79,7 @@ void BodySource::End() { taken_.store(false, std::memory_order_release); }
 
 absl::StatusOr<size_t> BodySource::ReadSome(absl::Span<char> to) {
   absl::StatusOr<size_t> read = NoThrow("a source", [&] { return read_(to); });
-  // Who says "not now" has given nothing.
+  // A source that returns NotNow() has produced nothing.
   if (IsNotNow(read.status())) return read;
   at_beginning_ = false;
   if (!read.ok()) return read;
@@ -78,7 +88,7 @@ absl::StatusOr<size_t> BodySource::ReadSome(absl::Span<char> to) {
                  *read, " bytes where there was room for ", to.size());
   }
   if (*read == 0 && size_.has_value()) {
-    // Up to 7.88 libcurl would wait for the answer to half a request.
+    // libcurl 7.88 would send half a request and wait for the response.
     return Error(absl::StatusCode::kOutOfRange,
                  "SetSource: the source ended after ", given_, " of ", *size_,
                  " bytes");
@@ -91,7 +101,8 @@ size_t BodySource::OnRead(char* to, size_t size, size_t count,
                           void* source) noexcept {
   auto* const self = static_cast<BodySource*>(source);
   size_t room = size * count;
-  // Up to 7.88 libcurl would send what is too much.
+  // libcurl 7.88 would send more bytes than it has announced, and the server
+  // would take them for the next request.
   if (self->size_.has_value()) {
     room = static_cast<size_t>(
         std::min(static_cast<uint64_t>(room),
@@ -107,7 +118,8 @@ size_t BodySource::OnRead(char* to, size_t size, size_t count,
 
 int BodySource::OnSeek(void* source, curl_off_t offset, int origin) noexcept {
   auto* const self = static_cast<BodySource*>(source);
-  // CURLOPT_RESUME_FROM: libcurl then reads as far as that.
+  // Another offset is for CURLOPT_RESUME_FROM. On CURL_SEEKFUNC_CANTSEEK
+  // libcurl reads and drops the bytes up to there instead.
   if (origin != SEEK_SET || offset != 0) return CURL_SEEKFUNC_CANTSEEK;
   self->status_ = self->RewindNow();
   return self->status_.ok() ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// A body that is read while it is sent, for Easy::SetSource; and the answer of
-// a source or sink that cannot go on yet.
+// NotNow(), which a source or sink returns to pause its transfer, and the class
+// behind Easy::SetSource: a request body that is read while it is sent.
+//
+//   easy.SetSource([&](absl::Span<char> to) -> absl::StatusOr<size_t> {
+//     if (queue.empty()) return NotNow();  // later: easy.Resume()
+//     return queue.Read(to);
+//   });
 #ifndef CURLSHARE_EASY_SOURCE_H_
 #define CURLSHARE_EASY_SOURCE_H_
 
@@ -18,56 +23,67 @@
 
 namespace curlshare {
 
-// What a source returns that has no bytes yet, and a sink of the body that
-// cannot take the piece: the transfer pauses, in that direction, until
-// Easy::Resume(). See there. Safe to call from any thread.
+// Returns the Status by which a callable pauses its transfer: a source that has
+// no bytes yet, or a sink for the body that cannot accept the piece. That
+// direction of the transfer pauses until Easy::Resume(); see there. Safe to
+// call from any thread.
 absl::Status NotNow();
-// Whether `status` is NotNow().
+// Returns whether `status` is NotNow(). Safe to call from any thread.
 bool IsNotNow(const absl::Status& status);
 
-// Internal to Easy: a stream, and whether it stands at its beginning. Those
-// that Duplicate made share it.
+// Internal to Easy: a stream that a callable produces, and whether the stream
+// is at its beginning. Easy::Duplicate does not copy a BodySource: the original
+// and the duplicate share it.
 //
-// One transfer at a time has it, from a Begin() that succeeds to End(). Begin()
-// is safe for concurrent use; everything else is for who has it.
+// One transfer at a time owns it, from a successful Begin() to End(). Begin()
+// may be called from any thread at any time; every other method only by the
+// owner. An End() happens before the next successful Begin().
 class BodySource {
  public:
   using Read = std::function<absl::StatusOr<size_t>(absl::Span<char>)>;
   using Rewind = std::function<absl::Status()>;
 
-  // `rewind` may be empty. REQUIRES: `read` is not, `size` is not negative.
+  // `size` in bytes, if known. `rewind` may be empty. REQUIRES: `read` is not
+  // empty, and `size` is not negative.
   BodySource(Read read, std::optional<int64_t> size, Rewind rewind);
   BodySource(const BodySource&) = delete;
   BodySource& operator=(const BodySource&) = delete;
 
-  // In bytes; -1: not known.
+  // Returns the size in bytes, or -1 if it is not known. Safe to call from any
+  // thread.
   curl_off_t size() const { return size_.value_or(-1); }
 
-  // Has the stream stand at its beginning. kFailedPrecondition where another
-  // transfer has it, or it has been read from and cannot be rewound; the
-  // errors of `rewind`.
+  // Makes the calling transfer the owner and rewinds the stream if necessary.
+  // kFailedPrecondition if another transfer is the owner, or if the stream has
+  // been read from and there is no `rewind`; otherwise the errors of `rewind`.
   absl::Status Begin();
+  // Ends the ownership.
   void End();
-  // Why the transfer was ended from here; else OK.
+  // Returns the error with which the stream ended the transfer; OK if it did
+  // not.
   const absl::Status& status() const { return status_; }
 
-  // CURLOPT_READFUNCTION, CURLOPT_SEEKFUNCTION; `source` is a BodySource.
+  // The callbacks for CURLOPT_READFUNCTION and CURLOPT_SEEKFUNCTION; `source`
+  // is a BodySource*.
   static size_t OnRead(char* to, size_t size, size_t count,
                        void* source) noexcept;
   static int OnSeek(void* source, curl_off_t offset, int origin) noexcept;
 
  private:
-  // What `read_` wrote to `to`, which is not empty.
+  // Calls `read_` and checks the number of bytes that it returns, which is
+  // returned here. REQUIRES: `to` is not empty.
   absl::StatusOr<size_t> ReadSome(absl::Span<char> to);
+  // Rewinds the stream, unless it is at its beginning.
   absl::Status RewindNow();
 
   const Read read_;
   const std::optional<int64_t> size_;
   const Rewind rewind_;
-  // Orders what the transfers of several threads do to the members below.
+  // Whether a transfer owns this. Set with acquire and cleared with release, so
+  // that the next owner sees the members below as the last one left them.
   std::atomic<bool> taken_{false};
   bool at_beginning_ = true;
-  int64_t given_ = 0;  // bytes since the beginning
+  int64_t given_ = 0;  // bytes read since the beginning
   absl::Status status_;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches URLs from many threads, once without a share and once through one,
-// and shows what sharing changed.
+// Fetches URLs from many threads, first without a share and then with one, and
+// shows the difference. Without a URL it starts an HTTPS server on loopback and
+// fetches from that.
 //
 //   bazel run -c opt //examples:fetch
 //   bazel run -c opt //examples:fetch -- --threads=16 https://example.com/
@@ -46,8 +47,9 @@ using ::curlshare::testing::HttpServerOptions;
 
 constexpr int kExitFailed = 1;
 constexpr int kExitBadArguments = 2;
-constexpr int kExitInterrupted = 130;  // 128 + SIGINT, as shells have it
+constexpr int kExitInterrupted = 130;  // 128 + SIGINT, as in shells
 
+// The command line.
 struct Arguments {
   JobOptions job;
   std::string urls_file;
@@ -73,7 +75,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   return text;
 }
 
-// One URL a line; empty lines and those that begin with # are left out.
+// Adds the URLs in a file, one on each line. Ignores empty lines and lines that
+// begin with #.
 absl::Status AddUrls(const std::string& path, std::vector<std::string>& urls) {
   const absl::StatusOr<std::string> text = ReadFile(path);
   if (!text.ok()) return text.status();
@@ -86,8 +89,9 @@ absl::Status AddUrls(const std::string& path, std::vector<std::string>& urls) {
              : absl::OkStatus();
 }
 
-// Blocks SIGINT in this thread, and so in all that it starts, and waits for it
-// in one of its own, where anything may be called.
+// Blocks SIGINT in this thread, and so in all threads that it starts later, and
+// lets this thread wait for the signal. A signal handler could call almost
+// nothing; here anything may be called. Not thread-safe.
 class InterruptWaiter {
  public:
   InterruptWaiter() {
@@ -98,7 +102,8 @@ class InterruptWaiter {
   InterruptWaiter(const InterruptWaiter&) = delete;
   InterruptWaiter& operator=(const InterruptWaiter&) = delete;
 
-  // True if it came within `timeout`. A further one ends the process at once.
+  // Waits for SIGINT. Returns false if none arrives within `timeout`. After the
+  // first, another SIGINT ends the process at once.
   bool Wait(absl::Duration timeout) {
     const timespec time = absl::ToTimespec(timeout);
     if (sigtimedwait(&signals_, nullptr, &time) != SIGINT) return false;
@@ -110,7 +115,8 @@ class InterruptWaiter {
   sigset_t signals_;
 };
 
-// Runs `job`, shows its progress, and stops it at Ctrl-C: nothing then.
+// Runs `job` on another thread and shows its progress. At Ctrl-C sets
+// `interrupted` and stops the job; the result is what was done until then.
 JobResult RunJob(Job& job, absl::string_view label, int64_t requests,
                  InterruptWaiter& interrupt, bool& interrupted) {
   JobResult result;
@@ -123,7 +129,7 @@ JobResult RunJob(Job& job, absl::string_view label, int64_t requests,
     ProgressBar bar;
     while (!done.HasBeenNotified()) {
       bar.Show(label, job.done(), requests);
-      // Also the pace of the bar.
+      // The timeout also sets the pace at which the bar is redrawn.
       if (!interrupted && interrupt.Wait(absl::Milliseconds(50))) {
         interrupted = true;
         job.Stop();
@@ -192,7 +198,8 @@ int Run(const Arguments& arguments) {
     options.ca_pem = server->ca_pem();
     report.counted_by_server = true;
   }
-  // What the server saw is better than what the client thinks.
+  // The server's own counts, if it is ours, are more reliable than the
+  // client's.
   const auto count = [&server](JobResult& result) {
     if (server == nullptr) return;
     const auto counts = server->counts();
@@ -229,8 +236,8 @@ int Run(const Arguments& arguments) {
 }
 
 int Main(int argc, char** argv) {
-  // `bazel run` starts programs elsewhere than where it was called.
-  // No other thread runs yet.
+  // `bazel run` starts a program in another directory than the user's. (getenv
+  // is safe: there is no other thread yet.)
   if (const char* directory = std::getenv("BUILD_WORKING_DIRECTORY");  // NOLINT
       directory != nullptr && chdir(directory) != 0) {
     return Fail(kExitFailed, absl::StrCat("cannot go to ", directory));

@@ -25,13 +25,17 @@
 namespace curlshare::examples {
 namespace {
 
-// Called before libcurl asks its resolver, not where its cache knows.
+// CURLOPT_RESOLVER_START_FUNCTION: libcurl calls it before it looks up a name,
+// but not if its DNS cache has the answer.
 int OnLookup(void* /*resolver*/, void* /*reserved*/, void* counts) {
   ++static_cast<JobResult*>(counts)->dns_lookups;
   return 0;
 }
 
-// Called when a connection stands, new or kept, before the request is sent.
+// Called by CURLOPT_PREREQFUNCTION when there is a connection, new or reused,
+// and before the request is sent. Only at that time libcurl gives access to the
+// SSL object of the connection (CURLINFO_TLS_SSL_PTR), which knows whether its
+// session was resumed.
 int OnConnected(CURL* curl, JobResult* counts) {
   long connects = 0;
   if (curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &connects) != CURLE_OK ||
@@ -54,6 +58,7 @@ int OnConnected(CURL* curl, JobResult* counts) {
   return CURL_PREREQFUNC_OK;
 }
 
+// Returns a short name for an error, to count errors by it.
 std::string Reason(const absl::Status& status) {
   const std::optional<CURLcode> code = GetEasyCode(status);
   return code.has_value() && status.code() != absl::StatusCode::kCancelled
@@ -61,6 +66,7 @@ std::string Reason(const absl::Status& status) {
              : absl::StatusCodeToString(status.code());
 }
 
+// Adds `part` to `sum`. If one of them is not known, the sum is not known.
 void Add(std::optional<int64_t>& sum, const std::optional<int64_t>& part) {
   if (sum.has_value() && part.has_value()) {
     *sum += *part;
@@ -177,11 +183,12 @@ JobResult Job::Run() {
 void Job::Stop() {
   stop_ = true;
   if (share_ != nullptr) {
-    // Where it does not get through, the handles are cancelled below as well.
+    // If it does not succeed in that time, the handles are still cancelled
+    // below.
     share_->CloseNow(absl::Now() + absl::Seconds(1)).IgnoreError();
   }
-  // A transfer can begin after its thread has looked at `stop_`: again, until
-  // none is left.
+  // A thread may have looked at `stop_` just before it was set, and begin a
+  // transfer after the first Cancel(). So this repeats until no thread is left.
   const auto idle = [this]() ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return working_ == 0;
   };

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What //examples:fetch does: fetches URLs from many threads, and counts.
+// The work of //examples:fetch: fetches URLs from many threads, and counts
+// connections, look-ups and handshakes.
+//
+//   Job job(options, share.get());
+//   JobResult result = job.Run();
 #ifndef CURLSHARE_EXAMPLES_FETCH_JOB_H_
 #define CURLSHARE_EXAMPLES_FETCH_JOB_H_
 
@@ -23,25 +27,30 @@
 
 namespace curlshare::examples {
 
+// Thread-compatible: a plain value.
 struct JobOptions {
   std::vector<std::string> urls;  // fetched in turn; not empty
   int threads = 8;
-  int64_t requests = 1000;  // in all
-  // A new handle for each request: only a share can carry anything over from
-  // one to the next. Otherwise one handle a thread, which keeps its connection.
+  int64_t requests = 1000;  // by all threads together
+  // True: a new handle for each request, so that only a share can keep anything
+  // from one request to the next. False: one handle for each thread, which also
+  // keeps its connection.
   bool new_handles = true;
-  absl::Duration timeout = absl::Seconds(30);  // of a request
-  std::string ca_pem;  // trusted instead of the system's, unless empty
+  absl::Duration timeout = absl::Seconds(30);  // of one request
+  // PEM certificates to trust instead of the system's; empty: the system's.
+  std::string ca_pem;
 };
 
+// What a job has done. Thread-compatible: a plain value.
 struct JobResult {
   int64_t ok = 0;
   int64_t failed = 0;
-  std::map<std::string, int64_t> failures;  // reason -> how often
+  std::map<std::string, int64_t> failures;  // reason -> number of requests
   absl::Duration elapsed;
-  int64_t connections = 0;
+  int64_t connections = 0;  // new connections
   int64_t dns_lookups = 0;
-  // Absent where this libcurl's TLS is not OpenSSL's, which cannot be asked.
+  // Handshakes. nullopt if libcurl's TLS library is not OpenSSL: other
+  // libraries are not asked.
   std::optional<int64_t> tls_full = 0;
   std::optional<int64_t> tls_resumed = 0;
 
@@ -52,24 +61,28 @@ struct JobResult {
   }
 };
 
-// One run of the job, with or without a share. Safe for concurrent use.
+// One run, with or without a share. Thread-safe: done() and Stop() may be
+// called from any thread while Run() runs on another.
 class Job {
  public:
-  // `share` may be null, and must outlive the Job.
+  // `share` may be null. It is not owned, and must outlive the Job.
   Job(JobOptions options, Share* share);
   Job(const Job&) = delete;
   Job& operator=(const Job&) = delete;
 
-  // Returns when all requests are done, or the job was stopped. Once.
+  // Makes the requests. Returns when all of them have ended, or when the job
+  // has been stopped. To be called once.
   JobResult Run() ABSL_LOCKS_EXCLUDED(mu_);
-  // Requests that have ended so far.
+  // Returns the number of requests that have ended so far.
   int64_t done() const { return done_.load(std::memory_order_relaxed); }
-  // Ends the transfers in flight, and starts no more. Returns when Run() is
-  // about to. From any thread, before or during Run().
+  // Ends the transfers in progress and closes the share. No further requests
+  // are made. Returns when the threads of Run() have ended their work. May be
+  // called from any thread, before or during Run().
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
-  // What one thread keeps.
+  // The state of one thread. Not thread-safe; only `easy` is used by Stop(),
+  // which finds it in handles_.
   struct Worker {
     std::unique_ptr<Easy> easy;  // null between two handles
     JobResult counts;
@@ -79,19 +92,21 @@ class Job {
   void Work() ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status NewHandle(Worker& worker) ABSL_LOCKS_EXCLUDED(mu_);
   void DropHandle(Worker& worker) ABSL_LOCKS_EXCLUDED(mu_);
-  // One request; its outcome goes to worker.counts.
+  // Makes one request, and adds its result to worker.counts.
   void Fetch(Worker& worker, const std::string& url) ABSL_LOCKS_EXCLUDED(mu_);
 
   const JobOptions options_;
   Share* const share_;
-  std::atomic<int64_t> next_{0};
+  std::atomic<int64_t> next_{0};  // number of the next request
   std::atomic<int64_t> done_{0};
   std::atomic<bool> stop_{false};
 
   absl::Mutex mu_;
   JobResult result_ ABSL_GUARDED_BY(mu_);
-  int working_ ABSL_GUARDED_BY(mu_) = 0;          // threads
-  std::set<Easy*> handles_ ABSL_GUARDED_BY(mu_);  // of all threads
+  int working_ ABSL_GUARDED_BY(mu_) = 0;  // threads that have not ended
+  // The handles of all threads. An Easy is destroyed with mu_ held, so that
+  // Stop() can call Cancel() on those that are here.
+  std::set<Easy*> handles_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace curlshare::examples

@@ -30,6 +30,7 @@ using ::curlshare::testing::DrawTable;
 using Json = nlohmann::ordered_json;
 using Rows = std::vector<std::vector<std::string>>;
 
+// Returns the drawing of `element`, in its natural size.
 std::string Draw(ftxui::Element element) {
   const auto size = ftxui::Dimension::Fit(element);
   ftxui::Screen screen(size.dimx, size.dimy);
@@ -121,7 +122,8 @@ std::string ToTable(const Report& report) {
     if (report.gated) {
       locks.insert(locks.begin() + 1, LockRow("gate", report.share_stats.gate));
     }
-    // Connections have no lock of libcurl's: see the pool's counts.
+    // Connections are not shared through libcurl, so they have no lock of their
+    // own. Their counts are in the table below.
     for (LockData kind : report.lock_data - LockData::kConnect) {
       locks.push_back(
           LockRow(LockDataName(kind), report.share_stats.lock(kind)));

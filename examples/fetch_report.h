@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How //examples:fetch shows what it did.
+// The output of //examples:fetch: a table, JSON, and a progress bar.
 #ifndef CURLSHARE_EXAMPLES_FETCH_REPORT_H_
 #define CURLSHARE_EXAMPLES_FETCH_REPORT_H_
 
@@ -13,24 +13,27 @@
 
 namespace curlshare::examples {
 
+// What there is to show. Thread-compatible: a plain value.
 struct Report {
   JobOptions options;
   LockDataSet lock_data;
-  bool gated = false;              // the share
-  bool counted_by_server = false;  // connections and TLS; else by the client
+  bool gated = false;  // whether the share is gated
+  // Whether connections and handshakes were counted by the server; otherwise
+  // they were counted by the client.
+  bool counted_by_server = false;
   bool interrupted = false;
   std::optional<JobResult> unshared;
   std::optional<JobResult> shared;
-  ShareStats share_stats;  // of the shared run
+  ShareStats share_stats;  // after the run with the share
 };
 
-// For people: a table, ending in a line break.
+// Returns a table for people, which ends with a line break.
 std::string ToTable(const Report& report);
-// For programs: one JSON object, on one line.
+// Returns a JSON object for programs, on one line.
 std::string ToJson(const Report& report);
 
-// One line on the terminal behind standard error that is drawn over again.
-// Does nothing where standard error is no terminal.
+// A line on standard error that shows progress and is redrawn in place. Does
+// nothing if standard error is not a terminal. Not thread-safe.
 class ProgressBar {
  public:
   ProgressBar();
@@ -38,7 +41,9 @@ class ProgressBar {
   ProgressBar& operator=(const ProgressBar&) = delete;
   ~ProgressBar() { Clear(); }
 
+  // Draws the line: `done` of `of` requests.
   void Show(absl::string_view label, int64_t done, int64_t of);
+  // Removes the line.
   void Clear();
 
  private:

@@ -1,4 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+// Layers, from below: Transport moves the bytes of a connection, with or
+// without TLS. Session speaks HTTP/2 on it, with nghttp2. Http2Server::Impl has
+// one thread that accepts connections and one thread for each connection, which
+// owns that connection's Transport and Session.
+//
+// All sockets are non-blocking. Every kTickMs each thread looks at the orders
+// that other threads have left under Impl::mu_ (GoDeaf, SendGoAway, the
+// destructor), so that nobody has to interrupt a thread.
 #include "curlshare/testing/http2_server.h"
 
 #include <netinet/in.h>
@@ -40,23 +48,26 @@
 namespace curlshare::testing {
 namespace {
 
-// How often each thread looks at what it has been told.
+// How often each thread looks for new orders.
 constexpr int kTickMs = 10;
-// How long a connection may be silent.
+// How long a connection may stay open without receiving anything.
 constexpr absl::Duration kPatience = absl::Minutes(2);
 
 using SslContextPtr = std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)>;
 
+// Waits until `socket` has something to read, at most kTickMs.
 void WaitForBytes(int socket) {
   pollfd waited = {socket, POLLIN, 0};
-  (void)poll(&waited, 1, kTickMs);  // whatever comes: the caller looks
+  // The result does not matter: the caller tries to read in any case.
+  (void)poll(&waited, 1, kTickMs);
 }
 
-// Of the client's protocols takes "h2", and breaks off where it is not there.
+// The callback that selects the protocol by ALPN: selects "h2", and ends the
+// handshake with an alert if the client does not offer it.
 int ChooseHttp2(SSL*, const unsigned char** chosen, unsigned char* chosen_size,
                 const unsigned char* offered, unsigned offered_size, void*) {
   constexpr absl::string_view kHttp2 = "h2";
-  // Each with its size in front (RFC 7301).
+  // Each name is preceded by its size, in one byte (RFC 7301 section 3.1).
   absl::string_view rest(reinterpret_cast<const char*>(offered),  // NOLINT
                          offered_size);
   while (!rest.empty()) {
@@ -84,22 +95,27 @@ absl::StatusOr<SslContextPtr> NewSslContext() {
     return absl::InternalError("OpenSSL does not take the certificate");
   }
   SSL_CTX_set_alpn_select_cb(context.get(), &ChooseHttp2, nullptr);
+  // For non-blocking writes: nghttp2 may offer the rest of its data again from
+  // another buffer.
   SSL_CTX_set_mode(context.get(), SSL_MODE_ENABLE_PARTIAL_WRITE |
                                       SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   return context;
 }
 
-// The bytes of a connection, with TLS or without. Nothing waits: both return
-// how many bytes were moved, or an error of nghttp2's.
+// Sends and receives the bytes of one connection, with or without TLS. Read and
+// Write never block. They return the number of bytes moved, or an error code of
+// nghttp2. Not thread-safe: used by the connection's thread.
 class Transport {
  public:
-  // `socket` stays the caller's; it does not block. `context` null: clear text.
+  // Does not own `socket`, which must be non-blocking. `context` null: clear
+  // text.
   Transport(int socket, SSL_CTX* context)
       : socket_(socket),
         ssl_(context == nullptr ? nullptr : SSL_new(context), &SSL_free) {
     if (ssl_ == nullptr) return;
     SSL_set_accept_state(ssl_.get());
-    // Where there is no memory for it, every read fails.
+    // If this fails (out of memory), every read fails, which ends the
+    // connection.
     (void)SSL_set_fd(ssl_.get(), socket);
   }
 
@@ -119,7 +135,7 @@ class Transport {
     return TlsResult(SSL_write_ex(ssl_.get(), bytes, size, &sent), sent);
   }
 
-  // Says that no more will come.
+  // Tells the client that no more data will be sent.
   void EndWriting() {
     if (ssl_ != nullptr) (void)SSL_shutdown(ssl_.get());
     shutdown(socket_, SHUT_WR);
@@ -149,7 +165,7 @@ class Transport {
   const std::unique_ptr<SSL, decltype(&SSL_free)> ssl_;
 };
 
-// Safe for concurrent use.
+// The counts of the server. Thread-safe.
 class Counter {
  public:
   void OnConnection() ABSL_LOCKS_EXCLUDED(mu_) {
@@ -179,8 +195,9 @@ class Counter {
   Http2ServerCounts counts_ ABSL_GUARDED_BY(mu_);
 };
 
-// The HTTP/2 of one connection, for one thread. nghttp2 has its state and calls
-// it back.
+// The HTTP/2 session of one connection. nghttp2 keeps the protocol's state, and
+// calls the static functions below. Not thread-safe: used by the connection's
+// thread. `transport` and `counter` must outlive it.
 class Session {
  public:
   Session(const Http2ServerOptions& options, Transport& transport,
@@ -196,7 +213,7 @@ class Session {
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, &OnFrame);
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks,
                                                            &OnStreamClose);
-    // A callback gets `this`, which is not movable.
+    // `this` is passed to the callbacks; hence a Session cannot be moved.
     const int made = nghttp2_session_server_new(&session_, callbacks, this);
     nghttp2_session_callbacks_del(callbacks);
     if (made != 0) return;
@@ -209,7 +226,8 @@ class Session {
   Session& operator=(const Session&) = delete;
   ~Session() { nghttp2_session_del(session_); }
 
-  // Reads what has come and sends what is due. False: the connection is over.
+  // Reads what has arrived, and sends what is due. Returns false if the
+  // connection has ended.
   bool Step() {
     if (session_ == nullptr || nghttp2_session_recv(session_) != 0) {
       return false;
@@ -220,8 +238,8 @@ class Session {
             nghttp2_session_want_write(session_) != 0);
   }
 
-  // Takes no further streams; Step ends the connection when those that it has
-  // are done.
+  // Sends GOAWAY: no new streams are accepted, and Step ends the connection
+  // when the existing ones are finished.
   void GoAway() {
     if (session_ == nullptr) return;
     (void)nghttp2_submit_goaway(
@@ -233,12 +251,13 @@ class Session {
   absl::Time last_read() const { return last_read_; }
 
  private:
+  // One request and its response.
   struct Stream {
     std::string path;
-    bool complete = false;  // the request
+    bool complete = false;  // the request has been received completely
     bool answered = false;
-    absl::Time due = absl::InfinitePast();
-    bool found = false;
+    absl::Time due = absl::InfinitePast();  // when to answer
+    bool found = false;                     // status 200, else 404
     std::string body;
     size_t sent = 0;
   };
@@ -320,7 +339,7 @@ class Session {
     } else if (path != "/") {
       stream.found = false;
     }
-    // Ahead of the answer, as nginx does it.
+    // GOAWAY goes out before the response, as nginx does it.
     if (++requests_ == options_.max_requests_per_connection) GoAway();
   }
 
@@ -329,14 +348,14 @@ class Session {
     for (auto& [id, stream] : streams_) {
       if (!stream.complete || stream.answered || stream.due > now) continue;
       stream.answered = true;
-      // nghttp2 copies both.
+      // nghttp2 copies the name and the value.
       uint8_t name[] = ":status";
       uint8_t value[] = "200";
       if (!stream.found) std::copy_n("404", 3, value);
       const nghttp2_nv status = {name, value, sizeof(name) - 1,
                                  sizeof(value) - 1, NGHTTP2_NV_FLAG_NONE};
       nghttp2_data_provider body = {};
-      body.source.ptr = &stream;  // which nghttp2 forgets with the stream
+      body.source.ptr = &stream;  // erased in OnStreamClose, after its last use
       body.read_callback = &OnBody;
       (void)nghttp2_submit_response(session_, id, &status, 1, &body);
     }
@@ -346,7 +365,7 @@ class Session {
   Transport& transport_;
   Counter& counter_;
   nghttp2_session* session_ = nullptr;
-  std::map<int32_t, Stream> streams_;  // whose nodes stay where they are
+  std::map<int32_t, Stream> streams_;  // nghttp2 has the addresses of nodes
   int requests_ = 0;
   absl::Time last_read_ = absl::Now();
 };
@@ -376,13 +395,14 @@ class Http2Server::Impl {
       absl::MutexLock lock(&mu_);
       stopping_ = true;
     }
-    // From here on the list does not grow.
+    // After this, nothing is added to connections_.
     if (accepting_.joinable()) accepting_.join();
     if (listening_ >= 0) close(listening_);
     std::list<Connection> connections;
     {
       absl::MutexLock lock(&mu_);
-      // Those who run have references to their own.
+      // splice keeps the elements where they are: each running thread has a
+      // reference to its own. They are joined without mu_, which they need.
       connections.splice(connections.end(), connections_);
     }
     for (Connection& connection : connections) connection.thread.join();
@@ -416,15 +436,18 @@ class Http2Server::Impl {
   }
 
  private:
+  // What a connection's thread is to do.
   enum class Order { kServe, kGoAway, kBeDeaf };
-  // All guarded by mu_, but for the thread's join.
+  // The members are guarded by mu_, except that the destructor joins `thread`
+  // without it.
   struct Connection {
     Order order = Order::kServe;
-    bool working = false;  // reads, answers
-    bool over = false;     // closed, as far as the client sees
+    bool working = false;  // the thread is reading or answering
+    bool over = false;     // the client has been told of the connection's end
     std::thread thread;
   };
 
+  // Conditions that GoDeaf and SendGoAway wait for.
   bool NobodyWorks() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return std::none_of(connections_.begin(), connections_.end(),
                         [](const Connection& c) { return c.working; });
@@ -474,7 +497,8 @@ class Http2Server::Impl {
       Connection& added = connections_.emplace_back();
       if (deaf_) added.order = Order::kBeDeaf;
       added.thread = std::thread([this, socket, &added] {
-        // OpenSSL writes without MSG_NOSIGNAL.
+        // OpenSSL writes to the socket without MSG_NOSIGNAL, which would raise
+        // SIGPIPE when the client has closed the connection.
         sigset_t broken_pipe;
         sigemptyset(&broken_pipe);
         sigaddset(&broken_pipe, SIGPIPE);
@@ -486,7 +510,7 @@ class Http2Server::Impl {
     }
   }
 
-  // Returns when the connection is to be closed.
+  // Serves one connection. Returns when its socket is to be closed.
   void Serve(int socket, Connection& connection) ABSL_LOCKS_EXCLUDED(mu_) {
     Transport transport(socket, context_.get());
     Session session(options_, transport, counter_);
@@ -515,11 +539,13 @@ class Http2Server::Impl {
       absl::MutexLock lock(&mu_);
       connection.over = true;
     }
-    // To close with bytes unread would take from the client what it has not
-    // read yet.
+    // To close a socket that has unread bytes sends a RST, and the client would
+    // lose what it has not read yet.
     DrainUntilTheEnd(socket);
   }
 
+  // Reads and drops bytes until the client closes the connection, the server
+  // stops, or kPatience has passed.
   void DrainUntilTheEnd(int socket) ABSL_LOCKS_EXCLUDED(mu_) {
     const absl::Time end = absl::Now() + kPatience;
     while (absl::Now() < end) {
@@ -564,7 +590,7 @@ std::string Http2Server::url(absl::string_view target) const {
 }
 
 std::string Http2Server::ca_pem() const {
-  // It has been made, or the server would not have started.
+  // OK, since the server would not have started without a certificate.
   return impl_->tls() ? GetSelfSignedCertificate()->pem : "";
 }
 

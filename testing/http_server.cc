@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+// The server is httplib::Server; this file adds routes, counts and
+// misbehaviour. Threads: one accepts connections and runs everything that is
+// said to be "on the accepting thread"; each open connection has another one,
+// which runs the handlers. State that several threads use is guarded by
+// Impl::mu_, except for the atomic flag stop_accepting_. No handler of a test
+// is called with mu_ held.
 #include "curlshare/testing/http_server.h"
 
 #include <openssl/obj_mac.h>
@@ -41,12 +47,17 @@
 namespace curlshare::testing {
 namespace {
 
-// A thread for each connection that is open, as a stalled one must not keep
-// others waiting; kept for the next connection when it ends.
+// Gives each open connection a thread. httplib's own thread pool has a fixed
+// size, so that stalled connections would keep others waiting. When a
+// connection ends, its thread waits for the next one.
+//
+// Invariant: `idle_` is the number of threads that serve no connection,
+// including those that have been created and not yet started.
 class ThreadPerConnection final : public httplib::TaskQueue {
  public:
-  // Called on the accepting thread: before each connection (false: drop it),
-  // and several times a second.
+  // Both are called on the accepting thread: `on_connection` for each new
+  // connection, which is dropped if it returns false; `on_idle` then, and
+  // several times a second.
   ThreadPerConnection(std::function<bool()> on_connection,
                       std::function<void()> on_idle)
       : on_connection_(std::move(on_connection)),
@@ -60,7 +71,7 @@ class ThreadPerConnection final : public httplib::TaskQueue {
     waiting_.push_back(std::move(serve));
     if (waiting_.size() > idle_) {
       threads_.emplace_back([this] { Serve(); });
-      ++idle_;  // It will be, when it starts.
+      ++idle_;  // the new thread, until it takes a connection
     }
     return true;
   }
@@ -95,6 +106,7 @@ class ThreadPerConnection final : public httplib::TaskQueue {
     }
     OPENSSL_thread_stop();
   }
+  // Whether Serve() has something to do: a connection, or to end.
   bool HasNews() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {
     return !waiting_.empty() || shutdown_;
   }
@@ -108,37 +120,40 @@ class ThreadPerConnection final : public httplib::TaskQueue {
   bool shutdown_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// To a DNS query (RFC 1035 section 4.1) for an address, 127.0.0.1; to another
-// that there is none. Empty to what is no query of one question.
+// Returns the answer to a DNS query (RFC 1035 section 4.1): the address
+// 127.0.0.1 to a query for IPv4 addresses (type A), and no record to any other.
+// Empty if `query` is too short for a query with one question.
 std::string DnsAnswer(absl::string_view query) {
   constexpr size_t kHeaderSize = 12;
   size_t end = kHeaderSize;
   while (end < query.size() && query[end] != 0) {
     end += 1 + static_cast<unsigned char>(query[end]);
   }
-  end += 1 + 4;  // the root, type and class
+  end += 1 + 4;  // the empty label that ends the name, then type and class
   if (end > query.size()) return "";
   const bool for_ipv4 = query[end - 4] == 0 && query[end - 3] == 1;
-  std::string answer(query.substr(0, 2));  // its id
-  // An answer, without an error; 1 question; as many answers; nothing else.
+  std::string answer(query.substr(0, 2));  // the query's id
+  // Flags: a response without error. Then the numbers of questions (1), of
+  // answers, and of records in the two other sections (0).
   answer.append("\x81\x80\0\1\0", 5);
   answer.push_back(for_ipv4 ? 1 : 0);
   answer.append("\0\0\0\0", 4);
   absl::StrAppend(&answer, query.substr(kHeaderSize, end - kHeaderSize));
-  // The name of the question; type A, class IN; 60 s; 4 bytes.
+  // A pointer to the question's name; type A, class IN; TTL 60 s; 4 bytes.
   if (for_ipv4) {
     answer.append("\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1", 16);
   }
   return answer;
 }
 
-// A parameter of the request's query as a number, 0 where it is missing.
+// Returns a parameter of the request's query as a number. 0 if it is missing or
+// not a number.
 int64_t Number(const httplib::Request& request, const char* name) {
   int64_t number = 0;
   return absl::SimpleAtoi(request.get_param_value(name), &number) ? number : 0;
 }
 
-// The common name in the certificate of the other side of `ssl`, if any.
+// Returns the common name in the client's certificate. Empty if there is none.
 std::string ClientName(const SSL* ssl) {
   if (ssl == nullptr) return "";
   X509* const certificate = SSL_get0_peer_certificate(ssl);
@@ -149,8 +164,9 @@ std::string ClientName(const SSL* ssl) {
   return name;
 }
 
-// `text` in the format of gzip (RFC 1952); empty where zlib has no memory.
+// Returns `text` in gzip format (RFC 1952). Empty if zlib has no memory.
 std::string Gzip(std::string text) {
+  // The largest window; 16 selects the gzip format instead of zlib's (zlib.h).
   constexpr int kWindowBitsOfGzip = 15 + 16;
   constexpr int kMemory = 8;
   z_stream stream = {};
@@ -186,9 +202,10 @@ constexpr char kBytes[] = "application/octet-stream";
 
 std::string Block(size_t size) { return std::string(size, 'x'); }
 
-// Sends up to `size` bytes.
+// Sends up to `size` bytes. httplib calls the content provider again for the
+// rest. Returns false if the connection is broken.
 bool Write(httplib::DataSink& sink, size_t size) {
-  // Never destroyed: a server may be running when the process exits.
+  // Never destroyed: a server may still be running when the process exits.
   static const absl::NoDestructor<std::string> block(Block(size_t{64} << 10));
   return sink.write(block->data(), std::min(size, block->size()));
 }
@@ -273,7 +290,9 @@ class HttpServer::Impl {
       if (options_.request_client_certificate) {
         SSL_CTX_set_verify(&context, SSL_VERIFY_PEER,
                            [](int, X509_STORE_CTX*) { return 1; });
-        // Without one, sessions of clients with a certificate do not resume.
+        // Without a context, OpenSSL refuses to resume the sessions of clients
+        // that have been asked for a certificate: see the man page of
+        // SSL_CTX_set_session_id_context.
         constexpr unsigned char kContext[] = "curlshare";
         SSL_CTX_set_session_id_context(&context, kContext, sizeof(kContext));
       }
@@ -287,7 +306,8 @@ class HttpServer::Impl {
     return absl::OkStatus();
   }
 
-  // A new httplib::Server: one that could not bind never binds again.
+  // Listens on `port`. Makes a new httplib::Server for each try, since a
+  // httplib::Server that could not bind cannot be used again.
   absl::Status StartOn(int port) {
     if (absl::Status status = MakeServer(); !status.ok()) return status;
     server_->set_tcp_nodelay(true);
@@ -296,8 +316,9 @@ class HttpServer::Impl {
         absl::Ceil(options_.keep_alive, absl::Seconds(1))));
     server_->set_read_timeout(absl::ToChronoSeconds(options_.longest_stall));
     server_->set_write_timeout(absl::ToChronoSeconds(options_.longest_stall));
-    // How often the accepting thread looks whether it is to stop. It closes
-    // the listening socket itself: nobody closes what another waits on.
+    // Every 20 ms the accepting thread checks whether it is to stop (OnIdle).
+    // It closes the listening socket itself. If another thread closed it, the
+    // accepting thread might wait on a file descriptor that has been reused.
     server_->set_idle_interval(0, 20000);
     server_->new_task_queue = [this] {
       return new ThreadPerConnection([this] { return OnConnection(); },
@@ -310,7 +331,8 @@ class HttpServer::Impl {
           return httplib::Server::HandlerResponse::Unhandled;
         });
     Route();
-    // Not SO_REUSEPORT, which is httplib's: two servers would share a port.
+    // Replaces httplib's default, SO_REUSEPORT, with which two servers could
+    // listen on the same port.
     server_->set_socket_options([](int socket) {
       const int on = 1;
       setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -325,7 +347,7 @@ class HttpServer::Impl {
     return absl::OkStatus();
   }
 
-  // On the accepting thread: whether to serve the connection.
+  // Called on the accepting thread. Returns whether to serve the connection.
   bool OnConnection() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     ++counts_.connections;
@@ -334,28 +356,31 @@ class HttpServer::Impl {
     return false;
   }
 
-  // On the accepting thread.
+  // Called on the accepting thread.
   void OnIdle() {
     if (!stop_accepting_ || refusing_.HasBeenNotified()) return;
     server_->stop();
     refusing_.Notify();
   }
 
+  // OpenSSL's info callback: counts handshakes.
   static void OnTls(const SSL* ssl, int where, int /*value*/) {
     if ((where & SSL_CB_HANDSHAKE_DONE) == 0) return;
-    // It may be told several times for one connection.
+    // OpenSSL may report the end of the handshake several times for one
+    // connection, so the connection is marked.
     static const int counted =
         SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
     if (SSL_get_ex_data(ssl, counted) != nullptr) return;
     auto* self = static_cast<Impl*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-    // const in the callback's type only: OpenSSL passes the SSL itself.
+    // OpenSSL declares the parameter const, but passes the SSL itself.
     SSL_set_ex_data(const_cast<SSL*>(ssl), counted, self);  // NOLINT
     absl::MutexLock lock(&self->mu_);
     ++(SSL_session_reused(ssl) == 1 ? self->counts_.tls_resumed
                                     : self->counts_.tls_full);
   }
 
-  // Returns at ReleaseStalled(), or when the server stops.
+  // Returns at the next ReleaseStalled(), when the server stops, or after
+  // options_.longest_stall.
   void Stall() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     const int releases = releases_;
@@ -364,7 +389,7 @@ class HttpServer::Impl {
     };
     ++stalled_;
     mu_.AwaitWithTimeout(absl::Condition(&released), options_.longest_stall);
-    if (releases_ == releases) --stalled_;
+    if (releases_ == releases) --stalled_;  // else ReleaseStalled has reset it
   }
 
   bool stopping() const ABSL_LOCKS_EXCLUDED(mu_) {
@@ -532,11 +557,12 @@ class HttpServer::Impl {
                           absl::StrCat("max-age=", Number(request, "max_age")));
       response.set_content("ok", "text/plain");
     });
-    // What is left is 404, but for a test's own.
+    // All other paths are 404, unless the test has a handler for them.
     On(".*", [](const Request&, Response& response) { response.status = 404; });
   }
 
-  // Serves `path`, a regular expression.
+  // Serves all paths that match the regular expression `path`, with any method.
+  // A handler of the test takes precedence over `handler`.
   void On(const char* path, const httplib::Server::Handler& handler) {
     const httplib::Server::Handler answer = [this, handler](
                                                 const httplib::Request& request,
@@ -552,7 +578,7 @@ class HttpServer::Impl {
         .Options(path, answer);
   }
 
-  // False: no test has a handler for that path.
+  // Returns false if the test has no handler for the request's path.
   bool AnswerByHandler(const httplib::Request& request,
                        httplib::Response& response) ABSL_LOCKS_EXCLUDED(mu_) {
     HttpHandler handler;
@@ -579,17 +605,19 @@ class HttpServer::Impl {
   const HttpServerOptions options_;
   std::unique_ptr<httplib::Server> server_;
   int port_ = 0;
+  // Tells the accepting thread to close the listening socket; `refusing_` says
+  // that it has done so.
   std::atomic<bool> stop_accepting_{false};
   absl::Notification refusing_;
   std::thread accepting_;
 
   mutable absl::Mutex mu_;
   HttpServerCounts counts_ ABSL_GUARDED_BY(mu_);
-  // By path.
+  // The test's handlers, by path.
   std::map<std::string, HttpHandler> handlers_ ABSL_GUARDED_BY(mu_);
-  int drop_ ABSL_GUARDED_BY(mu_) = 0;
-  int stalled_ ABSL_GUARDED_BY(mu_) = 0;  // since the newest release
-  int releases_ ABSL_GUARDED_BY(mu_) = 0;
+  int drop_ ABSL_GUARDED_BY(mu_) = 0;      // connections still to be dropped
+  int stalled_ ABSL_GUARDED_BY(mu_) = 0;   // requests, since the last release
+  int releases_ ABSL_GUARDED_BY(mu_) = 0;  // calls of ReleaseStalled
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
 };
 
@@ -619,7 +647,7 @@ std::string HttpServer::url(absl::string_view target,
 }
 
 std::string HttpServer::ca_pem() const {
-  // It has been made, or the server would not have started.
+  // OK, since the server would not have started without a certificate.
   return impl_->tls() ? GetSelfSignedCertificate()->pem : "";
 }
 

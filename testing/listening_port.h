@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The port of a test server.
+// Chooses the port that a test server listens on.
 //
 //   absl::Status status =
 //       ListenOnAnyPort([&](int port) { return StartOn(port); });
@@ -15,13 +15,15 @@
 
 namespace curlshare::testing {
 
-// Calls `listen_on` with ports of 20000 to 31999, by chance, until it returns
-// something else than kUnavailable, which means that the port is in use; what
-// it returned last. Safe to call from any thread.
+// Calls `listen_on` with random ports from 20000 to 31999 until it returns
+// something other than kUnavailable, which means that the port is in use. Tries
+// at most 100 ports. Returns what `listen_on` returned last. Safe to call from
+// any thread.
 //
-// A port below those that clients are given (ip_local_port_range, from 32768
-// on): a client that tries [::1] first, for "localhost", would now and then be
-// given the very port that it connects to, and so talk to itself.
+// These ports are below the range from which the kernel assigns ports to
+// clients (ip_local_port_range, from 32768 on). With a server port inside that
+// range, a client that connects to "localhost" and tries [::1] first could be
+// assigned the very port that it connects to, and so connect to itself.
 inline absl::Status ListenOnAnyPort(
     absl::FunctionRef<absl::Status(int port)> listen_on) {
   constexpr int kFirst = 20000;

@@ -63,6 +63,7 @@ void LockRecorder::OnLocked(curl_lock_data kind) noexcept {
   ++held_;
   if (block_ == Block::kArmed && block_kind_ == kind) {
     block_ = Block::kBlocked;
+    // Await releases mu_: other threads' events are recorded meanwhile.
     mu_.Await(absl::Condition(this, &LockRecorder::IsUnblocked));
   }
 }

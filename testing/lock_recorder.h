@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records what a Share's lock callbacks do, and stops a thread inside one.
+// Records what the lock callbacks of a Share do. Can also block a thread inside
+// a lock callback, to force an interleaving.
 //
 //   auto recorder = std::make_shared<LockRecorder>();
 //   ShareOptions options;
@@ -9,12 +10,12 @@
 //   EXPECT_GT(recorder->taken(CURL_LOCK_DATA_DNS), 0);
 //   EXPECT_EQ(recorder->taken(CURL_LOCK_DATA_COOKIE), 0);
 //
-// To force an interleaving, BlockNext(kind) stops the next thread that locks
-// `kind`, holding that lock, until Unblock():
+// BlockNext(kind) blocks the next thread that locks `kind`, while that thread
+// holds the lock, until Unblock():
 //
 //   recorder->BlockNext(CURL_LOCK_DATA_SHARE);
 //   std::thread detacher([&] { easy.Detach().IgnoreError(); });
-//   recorder->WaitUntilBlocked();  // it is now inside libcurl
+//   recorder->WaitUntilBlocked();  // `detacher` is now inside libcurl
 //   ... what is to happen meanwhile ...
 //   recorder->Unblock();
 //
@@ -34,9 +35,11 @@
 
 namespace curlshare::testing {
 
-// Safe for concurrent use.
+// A LockObserver for ShareOptions::lock_observer. The test and the Share own it
+// together (std::shared_ptr). Thread-safe.
 class LockRecorder final : public LockObserver {
  public:
+  // One call of a lock callback. Thread-compatible: a plain value.
   struct Event {
     curl_lock_data kind;
     std::thread::id thread;
@@ -47,27 +50,34 @@ class LockRecorder final : public LockObserver {
   LockRecorder(const LockRecorder&) = delete;
   LockRecorder& operator=(const LockRecorder&) = delete;
 
-  // All since the beginning or Clear(), in the order of the calls.
+  // Returns all events since the creation or the last Clear(), in the order of
+  // the calls.
   std::vector<Event> events() const ABSL_LOCKS_EXCLUDED(mu_);
-  // How often `kind` was locked; and the kinds that were.
+  // Returns how often those events locked `kind`.
   int taken(curl_lock_data kind) const ABSL_LOCKS_EXCLUDED(mu_);
+  // Returns the kinds that occur in those events.
   std::set<curl_lock_data> kinds() const ABSL_LOCKS_EXCLUDED(mu_);
-  // Locks that have not been unlocked yet.
+  // Returns the number of locks that are held now. Clear() does not change it.
   int held() const ABSL_LOCKS_EXCLUDED(mu_);
+  // Forgets the events.
   void Clear() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Stops the next thread that locks `kind`. One at a time.
+  // Blocks the next thread that locks `kind`, once. Only one thread can be
+  // blocked at a time.
   void BlockNext(curl_lock_data kind) ABSL_LOCKS_EXCLUDED(mu_);
-  // Returns when a thread has been stopped.
+  // Waits until BlockNext has blocked a thread. Has no deadline.
   void WaitUntilBlocked() ABSL_LOCKS_EXCLUDED(mu_);
-  // Lets it go on, or no thread stop any more.
+  // Continues the thread that is blocked. If none is blocked yet, cancels the
+  // BlockNext.
   void Unblock() ABSL_LOCKS_EXCLUDED(mu_);
 
+  // LockObserver.
   void OnLocked(curl_lock_data kind) noexcept override ABSL_LOCKS_EXCLUDED(mu_);
   void OnUnlocking(curl_lock_data kind) noexcept override
       ABSL_LOCKS_EXCLUDED(mu_);
 
  private:
+  // kArmed: after BlockNext. kBlocked: a thread is blocked in OnLocked.
   enum class Block { kNone, kArmed, kBlocked };
 
   bool IsBlocked() const ABSL_SHARED_LOCKS_REQUIRED(mu_) {

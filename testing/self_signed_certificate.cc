@@ -27,6 +27,7 @@
 namespace curlshare::testing {
 namespace {
 
+// A deleter for std::unique_ptr that calls a function of OpenSSL.
 template <auto kFree>
 struct Deleter {
   template <typename T>
@@ -56,7 +57,7 @@ bool AddExtension(X509* certificate, int nid, const char* value) {
          X509_add_ext(certificate, extension.get(), -1) == 1;
 }
 
-// What `write` (PEM_write_bio_*) writes.
+// Returns what `write`, one of PEM_write_bio_*, writes to its BIO.
 absl::StatusOr<std::string> ToPem(absl::FunctionRef<int(BIO*)> write) {
   const BioPtr memory(BIO_new(BIO_s_mem()));
   if (memory == nullptr || write(memory.get()) != 1) {
@@ -67,13 +68,15 @@ absl::StatusOr<std::string> ToPem(absl::FunctionRef<int(BIO*)> write) {
   return std::string(text, size);
 }
 
+// Makes a key and a certificate, which the caller owns.
 absl::StatusOr<SelfSignedCertificate> Make(const std::string& common_name) {
   KeyPtr key(EVP_EC_gen("P-256"));
   if (key == nullptr) return OpenSslError("EVP_EC_gen");
   CertificatePtr certificate(X509_new());
   X509* const x509 = certificate.get();
   if (x509 == nullptr) return OpenSslError("X509_new");
-  // Unlike those of other processes, which may have had the same port.
+  // Random, so that it differs from the serial number of another process's
+  // server, which may have had the same port.
   uint32_t serial = 0;
   if (RAND_bytes(reinterpret_cast<unsigned char*>(&serial), sizeof(serial)) !=
       1) {
@@ -83,7 +86,7 @@ absl::StatusOr<SelfSignedCertificate> Make(const std::string& common_name) {
   constexpr long kDay = 24L * 60 * 60;
   if (X509_set_version(x509, X509_VERSION_3) != 1 ||
       ASN1_INTEGER_set_uint64(X509_get_serialNumber(x509), serial) != 1 ||
-      // An hour ago, for clocks that are late.
+      // Valid from an hour ago, for clocks that are slow.
       X509_gmtime_adj(X509_getm_notBefore(x509), -60L * 60) == nullptr ||
       X509_gmtime_adj(X509_getm_notAfter(x509), kDay) == nullptr ||
       X509_NAME_add_entry_by_NID(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Certificates that sign themselves: one for servers on loopback, made when
-// first asked for, and others for clients.
+// Self-signed certificates for tests: one for all servers of the process, and
+// any number for clients. testonly.
 #ifndef CURLSHARE_TESTING_SELF_SIGNED_CERTIFICATE_H_
 #define CURLSHARE_TESTING_SELF_SIGNED_CERTIFICATE_H_
 
@@ -12,23 +12,29 @@
 
 namespace curlshare::testing {
 
+// A certificate and its key, as objects of OpenSSL. Does not free them.
+// Thread-compatible; whoever uses the OpenSSL objects on several threads must
+// not change them.
 struct SelfSignedCertificate {
   X509* certificate;
   EVP_PKEY* key;
   std::string pem;  // of the certificate
 };
 
-// For 127.0.0.1, localhost and *.curlshare.test, valid for a day from now; one
-// for the life of the process, never freed. kInternal, with OpenSSL's text,
-// where that fails. Safe to call from any thread.
+// Returns the certificate of the test servers, for 127.0.0.1, localhost and
+// *.curlshare.test. The first call makes it, valid for one day; it is never
+// freed. kInternal, with OpenSSL's error text, if it could not be made. Safe to
+// call from any thread.
 const absl::StatusOr<SelfSignedCertificate>& GetSelfSignedCertificate();
 
+// A certificate and its private key in PEM. Thread-compatible: a plain value.
 struct PemCertificate {
   std::string certificate;
   std::string key;
 };
 
-// Another, with a name and a key of its own, each time.
+// Returns a new self-signed certificate with `common_name` and a new key, valid
+// for one day. kInternal as above. Safe to call from any thread.
 absl::StatusOr<PemCertificate> NewPemCertificate(
     const std::string& common_name);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Matchers for absl::Status and absl::StatusOr: Abseil's own, in this
-// namespace, and two macros.
+// Matchers for absl::Status and absl::StatusOr in tests: Abseil's matchers,
+// imported into this namespace, and the macros EXPECT_OK and ASSERT_OK.
 //
 //   EXPECT_OK(easy.SetUrl(url));
 //   ASSERT_OK(share.status());
@@ -24,7 +24,8 @@ using ::absl_testing::StatusIs;
 
 }  // namespace curlshare::testing
 
-// Other libraries define the same macros to mean the same.
+// Only if they are not defined yet: other libraries define macros of the same
+// names and the same meaning.
 #ifndef EXPECT_OK
 #define EXPECT_OK(expression) \
   EXPECT_THAT(expression, ::curlshare::testing::IsOk())

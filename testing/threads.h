@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Threads that start together.
+// Runs a function on several threads that start at the same time.
 //
 //   RunThreads(8, [&](int i) { EXPECT_OK(handles[i].Perform()); });
 //
@@ -16,11 +16,11 @@
 
 namespace curlshare::testing {
 
-// Calls `body(i)` for i = 0 to `count` - 1, each on a thread of its own, none
-// before all have been started; returns when all have returned. What they did
-// happens before that.
+// Calls `body(i)` for i = 0 to `count` - 1, each call on its own thread. No
+// call begins before all threads have started. Returns when all calls have
+// returned; everything that they did happens before that.
 inline void RunThreads(int count, absl::FunctionRef<void(int)> body) {
-  absl::Barrier start(count);  // outlives those who wait at it: see below
+  absl::Barrier start(count);  // outlives its waiters, which are joined below
   std::vector<std::thread> threads;
   threads.reserve(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes the n-th allocation, or the n-th call of libcurl, fail: for every n in
-// turn, that shows what happens when anything at all goes wrong.
+// Makes the n-th memory allocation, or the n-th call of libcurl, fail. A test
+// that does so for each n in turn covers every point where the code can fail.
 //
 //   int main(int argc, char** argv) {
 //     testing::InitGoogleTest(&argc, argv);
@@ -17,9 +17,9 @@
 //     if (!StopFailing().failed) break;  // there was no n-th
 //   }
 //
-// To depend on this target replaces operator new of the whole binary, and sends
-// every call of libcurl's functions that curl_share uses through here
-// (ld --wrap); neither does anything else until told to.
+// A binary that depends on this target has its operator new replaced, and its
+// calls of libcurl go through this file (ld --wrap, for the functions that
+// curl_share uses). Until FailNth is called, both behave as without it.
 //
 // testonly.
 #ifndef CURLSHARE_VERIFICATION_FAILURE_INJECTION_H_
@@ -30,45 +30,53 @@
 
 namespace curlshare::testing {
 
+// What can be made to fail.
 enum class FailurePoint {
-  // Of libcurl, on whichever thread: returns null.
+  // An allocation by libcurl, on any thread: returns null.
   kLibcurlAllocation,
-  // Within a FailureScope: throws std::bad_alloc, or returns null (nothrow).
+  // operator new within a FailureScope: throws std::bad_alloc, or returns null
+  // (nothrow).
   kOperatorNew,
-  // A call of libcurl within a FailureScope, but not by libcurl itself: returns
-  // an error, having done nothing. curl_share_cleanup says CURLSHE_IN_USE, the
-  // others that memory has run out, or what they have instead.
-  // curl_multi_cleanup does its work, since to do it is never tried again.
+  // A call of libcurl within a FailureScope, except calls by libcurl itself:
+  // returns an error without doing anything. curl_share_cleanup returns
+  // CURLSHE_IN_USE; the others return out of memory, or the closest error that
+  // they have. curl_multi_cleanup does its work nevertheless, since callers
+  // never try it again.
   kLibcurlCall,
 };
 
-// Has libcurl allocate through here. REQUIRES: libcurl is not initialised yet.
-// False where that fails.
+// Makes libcurl allocate its memory through this file. Returns false if that
+// fails. REQUIRES: libcurl is not initialised yet.
 bool CountLibcurlAllocations();
 
+// How many failures FailNth causes.
 enum class FailureLength {
-  kOnce,  // the n-th alone, as where one large block does not fit
-  kOn,    // the n-th and all later ones, as where memory has run out
+  kOnce,  // only the n-th, as if one large block did not fit
+  kOn,    // the n-th and all later ones, as if memory had run out
 };
 
-// From now on counts at `point`, and makes the `n`-th fail; 0: none.
-// Process-wide, one at a time. Safe to call from any thread.
+// From now on counts what happens at `point`, and makes the `n`-th fail; 0:
+// none. Applies to the whole process; one FailNth at a time. Safe to call from
+// any thread.
 void FailNth(FailurePoint point, int64_t n,
              FailureLength length = FailureLength::kOnce);
 
+// What has happened since FailNth. Thread-compatible: a plain value.
 struct FailureReport {
-  int64_t seen = 0;     // at the point
-  bool failed = false;  // there was an n-th
-  std::string what;     // of kLibcurlCall: "curl_easy_setopt(10100)"
+  int64_t seen = 0;     // allocations or calls at the point so far
+  bool failed = false;  // the n-th was reached and failed
+  std::string what;     // for kLibcurlCall: "curl_easy_setopt(10100)"
 };
 
-// How it is going. Safe to call from any thread.
+// Returns the report so far. Safe to call from any thread.
 FailureReport FailuresSoFar();
-// Ends what FailNth began.
+// Ends what FailNth began, and returns the report. Safe to call from any
+// thread.
 FailureReport StopFailing();
 
-// While it lives, what its thread does counts at kOperatorNew and
-// kLibcurlCall. Nests.
+// While it lives, allocations and calls of libcurl by its thread count for
+// kOperatorNew and kLibcurlCall. Scopes can nest. Not thread-safe: created and
+// destroyed on one thread.
 class FailureScope {
  public:
   FailureScope();
@@ -77,8 +85,8 @@ class FailureScope {
   ~FailureScope();
 };
 
-// Blocks that exist: of libcurl; and those that operator new made within a
-// FailureScope. Safe to call from any thread.
+// Return the number of blocks that are allocated now: by libcurl, and by
+// operator new within a FailureScope. Safe to call from any thread.
 int64_t LiveLibcurlAllocations();
 int64_t LiveScopedAllocations();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server on loopback that breaks off below HTTP, which HttpServer cannot:
-// resets, half-closed connections, TLS alerts, answers that are none.
+// A server on loopback that fails below HTTP, which HttpServer cannot do: TCP
+// resets, half-closed connections, TLS alerts, responses that are not HTTP.
 //
 //   absl::StatusOr<std::unique_ptr<FaultServer>> server =
 //       FaultServer::Start(FaultServer::Fault::kResetMidway);
@@ -22,24 +22,26 @@
 
 namespace curlshare::testing {
 
-// Safe for concurrent use, but for its destruction.
+// The server. It serves one connection at a time, on a thread of its own, from
+// Start() until its destruction. Thread-safe, except for its destruction.
 class FaultServer {
  public:
-  // What every connection gets once its first bytes have come: a request's
-  // head, or the greeting of a TLS client. Each connection is closed after it.
+  // What happens on every connection when the first bytes have arrived (the
+  // head of a request, or the first message of a TLS handshake). The connection
+  // is closed afterwards.
   enum class Fault {
     kReset,              // TCP reset, nothing sent
     kResetMidway,        // 100 of 1000 bytes of the body, then a reset
-    kHalfClose,          // no answer: the server sends no more, but still reads
-    kHalfCloseMidway,    // 100 of 1000 bytes, then as above
+    kHalfClose,          // no response: sends nothing, but still reads
+    kHalfCloseMidway,    // 100 of 1000 bytes of the body, then as above
     kHalfCloseAtTheEnd,  // a body without a length, which ends so: no error
-    kGarbage,            // what is neither HTTP nor TLS
+    kGarbage,            // bytes that are neither HTTP nor TLS
     kHugeHeader,         // one header of 1 MiB
-    kTlsAlert,           // "handshake failure", as of a server without a cipher
-                         // in common
+    kTlsAlert,           // the alert "handshake failure", as from a server that
+                         // has no cipher in common with the client
   };
 
-  // Listens on a free port of 127.0.0.1. kUnavailable where there is none.
+  // Starts a server on a free port of 127.0.0.1. kUnavailable if there is none.
   static absl::StatusOr<std::unique_ptr<FaultServer>> Start(Fault fault);
 
   FaultServer(const FaultServer&) = delete;
@@ -49,7 +51,7 @@ class FaultServer {
 
   std::string url() const;      // "http://127.0.0.1:12345/"
   std::string tls_url() const;  // "https://127.0.0.1:12345/"
-  // Since the start, each of which met its fault.
+  // Returns the number of connections accepted since the start.
   int connections() const { return connections_; }
 
  private:

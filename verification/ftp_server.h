@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// An FTP server on loopback, of just what libcurl needs to read a file: for
-// connections that belong to a user.
+// A minimal FTP server on loopback, with just what libcurl needs to read a
+// file. For tests of connections that belong to a user.
 //
 //   absl::StatusOr<std::unique_ptr<FtpServer>> server = FtpServer::Start();
 //   if (!server.ok()) return server.status();
 //   easy.SetOption<CURLOPT_USERPWD>("any:secret");
 //   easy.Fetch((*server)->url("100.txt"));  // 100 bytes
-//
-// Every user may log in, and is asked for a password. "N.txt" is a file of N
-// bytes, for every number N; nothing else exists.
 //
 // testonly.
 #ifndef CURLSHARE_VERIFICATION_FTP_SERVER_H_
@@ -27,27 +24,31 @@
 
 namespace curlshare::testing {
 
-// Safe for concurrent use, but for its destruction.
+// The server, from Start() until its destruction. It asks every user for a
+// password, and accepts all of them. For every number N, "N.txt" is a file of N
+// bytes; there are no other files. Each connection has a thread. Thread-safe,
+// except for its destruction.
 class FtpServer {
  public:
-  // Listens on a free port of 127.0.0.1. kUnavailable where there is none.
+  // Starts a server on a free port of 127.0.0.1. kUnavailable if there is none.
   static absl::StatusOr<std::unique_ptr<FtpServer>> Start();
 
   FtpServer(const FtpServer&) = delete;
   FtpServer& operator=(const FtpServer&) = delete;
-  // Ends every connection, and waits for its threads, at most some seconds.
+  // Ends every connection, and waits for all threads, at most some seconds.
   ~FtpServer();
 
   int port() const { return port_; }
-  // "ftp://127.0.0.1:12345/100.txt" for "100.txt".
+  // Returns the URL of `path`: "ftp://127.0.0.1:12345/100.txt" for "100.txt".
   std::string url(absl::string_view path) const;
-  // Since the start.
+  // Return the numbers since the start.
   int logins() const { return logins_; }
   int files_sent() const { return files_sent_; }
 
  private:
+  // One connection. Guarded by mu_, except while its thread is joined.
   struct Connection {
-    int socket = -1;  // -1: it is over
+    int socket = -1;  // -1: the connection has ended
     std::thread thread;
   };
 

@@ -4,18 +4,6 @@
 //   auto interpreter = Interpreter::Create();
 //   (*interpreter)->RunInStep(program);   // against the model
 //   (*interpreter)->RunFree(program);     // threads at the same time
-//
-// In step: each operation on the thread that it names, one after the other,
-// and each answer and the state after it compared with ShareModel. A thread in
-// a callback, in a Use, or in a transfer that the server stalls stays there
-// while operations of the others go on.
-//
-// Free: each thread runs its own operations, on handles of its own and shares
-// of all, with noise in the schedule. Each answer must be one that the headers
-// allow; at the end everything must be closed, freed and unlocked.
-//
-// What does not hold ends the process, with the operations that led there, by
-// std::abort(): there is no way to unwind a library that is in a wrong state.
 #ifndef CURLSHARE_VERIFICATION_INTERPRETER_H_
 #define CURLSHARE_VERIFICATION_INTERPRETER_H_
 
@@ -29,27 +17,41 @@
 
 namespace curlshare::testing {
 
-// What was done since the interpreter was made.
+// What an interpreter has done since it was made. Thread-compatible: a plain
+// value.
 struct InterpreterCounts {
-  int64_t operations = 0;  // done; and of those given, skipped:
-  int64_t skipped = 0;
-  int64_t transfers = 0;  // begun, and ended
-  int64_t callbacks = 0;  // in which operations ran
-  int64_t probes = 0;     // calls under a share's lock, each refused
+  int64_t operations = 0;  // operations that were executed
+  int64_t skipped = 0;     // operations that were skipped
+  int64_t transfers = 0;   // transfers that have ended
+  int64_t callbacks = 0;   // callbacks in which operations were executed
+  int64_t probes = 0;      // calls under a share's lock, all of them refused
 
   std::string ToString() const;
 };
 
-// Not safe for concurrent use: one program at a time.
+// Executes programs, and owns the threads, shares, handles and server that they
+// use. Not thread-safe: one thread runs one program at a time.
+//
+// If a program has a result that it must not have, the interpreter prints the
+// operations that led there, and ends the process by std::abort(): a library
+// that is in a wrong state cannot be unwound.
 class Interpreter {
  public:
-  // Errors of HttpServer::Start and of InitLibcurl.
+  // Errors: those of HttpServer::Start and of InitLibcurl.
   static absl::StatusOr<std::unique_ptr<Interpreter>> Create();
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
   ~Interpreter();
 
+  // Executes one operation after the other, each on the thread that it names.
+  // Compares each answer, and the state after it, with ShareModel. A thread
+  // that is in a callback, in a Use, or in a transfer that the server stalls
+  // stays there while operations of other threads are executed.
   void RunInStep(absl::Span<const Op> program);
+  // Executes the operations of each thread at the same time, with noise in the
+  // schedule. Each thread has its own handles; the shares are common to all.
+  // Each answer must be one that the headers allow, and at the end everything
+  // must be closed, freed and unlocked.
   void RunFree(absl::Span<const Op> program);
 
   InterpreterCounts counts() const;

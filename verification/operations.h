@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Programs of operations on shares and handles, for the model test and the
-// fuzzer: what an operation is, how a program is made from bytes, written,
-// read back, and shortened once it fails.
+// fuzzer: the operations, and functions that make a program from bytes, write
+// it, read it, and shorten a program that fails.
 //
-// A program names three threads, three shares, three Easy handles (0 to 2) and
+// A program uses three threads, three shares, three Easy handles (0 to 2) and
 // three CURL* with Attachments (3 to 5). Every program is valid: an operation
-// that cannot be done where it stands is skipped, so that any part of a program
-// is a program. One operation a line:
+// that is not possible at its place is skipped. So any part of a program is a
+// program, too. As text, a program has one operation on each line:
 //
 //   # thread operation handle share variant
 //   0 create_share h0 s1 v5
 //   0 attach h2 s1 v0
 //
-// What each does: interpreter.h.
+// interpreter.h executes programs.
 #ifndef CURLSHARE_VERIFICATION_OPERATIONS_H_
 #define CURLSHARE_VERIFICATION_OPERATIONS_H_
 
@@ -28,6 +28,7 @@
 
 namespace curlshare::testing {
 
+// What an operation does.
 enum class OpKind : uint8_t {
   kCreateShare,
   kDestroyShare,
@@ -54,12 +55,13 @@ enum class OpKind : uint8_t {
   kSaveCookies,  // Share::ExportCookies and ImportCookies
 };
 
+// One operation. Thread-compatible: a plain value.
 struct Op {
   OpKind kind = OpKind::kCreateShare;
   uint8_t thread = 0;
   uint8_t handle = 0;
   uint8_t share = 0;
-  uint8_t variant = 0;  // 0 to 15; what it chooses depends on the kind
+  uint8_t variant = 0;  // 0 to 15; its meaning depends on `kind`
 
   friend bool operator==(const Op& a, const Op& b) {
     return a.kind == b.kind && a.thread == b.thread && a.handle == b.handle &&
@@ -67,28 +69,33 @@ struct Op {
   }
 };
 
+// How many of each a program uses.
 constexpr int kProgramThreads = 3;
 constexpr int kProgramShares = 3;
 constexpr int kProgramEasies = 3;
 constexpr int kProgramHandles = 6;
 constexpr int kProgramVariants = 16;
 
-// The bytes that one operation is made from. Bytes that do not suffice for one
-// more operation are ignored.
+// The number of bytes that an operation is made from.
 constexpr size_t kBytesPerOp = 3;
+// Returns the program that `bytes` encode. Ignores remaining bytes that do not
+// suffice for an operation.
 std::vector<Op> DecodeProgram(absl::Span<const uint8_t> bytes);
 
-// The program number `index` of `seed`: the same on every machine.
+// Returns the program number `index` of `seed`, with `operations` operations.
+// It is the same on every machine.
 std::vector<Op> RandomProgram(uint64_t seed, uint64_t index, int operations);
 
+// Return an operation or a program as text (see above).
 std::string FormatOp(const Op& op);
 std::string FormatProgram(absl::Span<const Op> program);
-// Reads what FormatProgram writes; blank lines and those that begin with # are
-// ignored. kInvalidArgument names the line.
+// Reads a program that FormatProgram has written. Ignores blank lines and lines
+// that begin with #. kInvalidArgument, which names the line, if it is
+// malformed.
 absl::StatusOr<std::vector<Op>> ParseProgram(absl::string_view text);
 
-// A part of `program` for which `fails` is still true and from which no single
-// operation can be left out (delta debugging, Zeller's ddmin).
+// Returns a part of `program` for which `fails` is still true, but for which it
+// is false without any one of its operations (delta debugging, Zeller's ddmin).
 // REQUIRES: fails(program).
 std::vector<Op> ShrinkProgram(
     std::vector<Op> program,

@@ -14,17 +14,19 @@
 
 namespace curlshare::testing {
 
-// All of them, on loopback. Thread-compatible.
+// All servers that a race workload needs, on loopback. Owns them; they stop
+// when it is destroyed. Thread-compatible.
 class RaceServers {
  public:
-  // kUnavailable, kInternal: as HttpServer::Start.
+  // Starts the servers, with TLS except for the proxy if `tls`. kUnavailable
+  // and kInternal as for HttpServer::Start.
   static absl::StatusOr<RaceServers> Start(bool tls);
 
   RaceServers(RaceServers&&) = default;
   RaceServers& operator=(RaceServers&&) = delete;
 
   WorkloadServers addresses() const;
-  // Whether `scenario` has been to every server that it is about.
+  // Returns whether every server that `scenario` needs has received requests.
   bool WereUsedFor(Scenario scenario) const;
 
  private:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A share written by hand, as careful as libcurl lets one be: pthread mutexes,
-// the right prototypes, every code looked at. The control that this library is
-// held against; what goes wrong with it goes wrong inside libcurl.
+// A share made directly with libcurl's API, as carefully as the API allows:
+// pthread mutexes, callbacks with the right prototypes, every error checked.
+// Tests compare this library with it. What goes wrong with such a share goes
+// wrong inside libcurl.
 #ifndef CURLSHARE_VERIFICATION_RAW_SHARE_H_
 #define CURLSHARE_VERIFICATION_RAW_SHARE_H_
 
@@ -16,13 +17,16 @@
 
 namespace curlshare::testing {
 
-// Must outlive every handle that is attached to it. Handles attach with
-// CURLOPT_SHARE.
+// A CURLSH and its mutexes. Handles are attached with CURLOPT_SHARE, and must
+// be detached before it is destroyed. get() is safe to call from any thread;
+// whether concurrent transfers are safe is up to libcurl.
 class RawShare {
  public:
+  // kOneForAll: one mutex for all kinds of data. libcurl deadlocks then, since
+  // it takes locks of different kinds inside one another.
   enum class Mutexes { kOnePerKind, kOneForAll };
 
-  // Errors of ShareStatus.
+  // Returns a share of `kinds`. Errors: those of InitLibcurl and ShareStatus.
   static absl::StatusOr<std::unique_ptr<RawShare>> Create(LockDataSet kinds,
                                                           Mutexes mutexes);
   RawShare(const RawShare&) = delete;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The resolver of a test: what this process looks up by getaddrinfo is answered
-// from a script, and counted. Linked in, it replaces the C library's for all
-// names that a script exists for; others are looked up as ever.
+// A resolver for tests. In a program that is linked with this, getaddrinfo
+// answers from a script for each name that has one, and counts these look-ups.
+// All other names are looked up by the C library as usual.
 //
 //   ScriptName("flaky.curlshare.test", {"!again", "127.0.0.1"});
 //
@@ -14,13 +14,15 @@
 
 namespace curlshare::testing {
 
-// What look-ups of `name` answer from now on, one after another, the last one
-// again and again: addresses, several separated by blanks, "!again" (EAI_AGAIN)
-// or "!none" (EAI_NONAME). Forgets the count. Safe to call from any thread.
+// From now on, the look-ups of `name` are answered by `answers`, one after the
+// other; the last answer is repeated. An answer is one or more addresses,
+// separated by blanks, or "!again" (EAI_AGAIN), or "!none" (EAI_NONAME). Sets
+// the count of `name` to zero. Safe to call from any thread.
 void ScriptName(const std::string& name, std::vector<std::string> answers);
 
-// Look-ups of `name` since. libcurl asks for IPv4 and IPv6 at once, or for
-// each: tests that count set CURLOPT_IPRESOLVE.
+// Returns the number of look-ups of `name` since the last ScriptName for it.
+// libcurl looks up IPv4 and IPv6 either together or separately, so a test that
+// counts should set CURLOPT_IPRESOLVE. Safe to call from any thread.
 int Lookups(const std::string& name);
 
 }  // namespace curlshare::testing

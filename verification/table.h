@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A table for terminals and pipes.
+// Draws a table as text, for terminals and pipes.
 #ifndef CURLSHARE_VERIFICATION_TABLE_H_
 #define CURLSHARE_VERIFICATION_TABLE_H_
 
@@ -8,8 +8,10 @@
 
 namespace curlshare::testing {
 
-// Draws `rows`, all as long as the first, which holds the headings. Cells but
-// those of the first column are aligned to the right. Ends in a line break.
+// Returns a drawing of `rows`, which ends with a line break. The first row
+// holds the headings. The first column is aligned to the left, all others to
+// the right. REQUIRES: all rows have the same length. Safe to call from any
+// thread.
 std::string DrawTable(std::vector<std::vector<std::string>> rows);
 
 }  // namespace curlshare::testing

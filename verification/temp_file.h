@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file in the directory for such, which goes with the object.
+// A temporary file that is deleted together with its object.
 //
 // testonly.
 #ifndef CURLSHARE_VERIFICATION_TEMP_FILE_H_
@@ -13,7 +13,8 @@
 
 namespace curlshare::testing {
 
-// Made empty. Not movable, as others know its path.
+// An empty file in the directory for temporary files. Not movable, since other
+// objects hold its path. Thread-compatible.
 class TempFile {
  public:
   TempFile()

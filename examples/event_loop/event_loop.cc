@@ -32,9 +32,10 @@ using ::curlshare::TransferOptions;
 
 namespace {
 
-// Of a body; more is an error.
+// The largest body; a larger one is an error.
 constexpr size_t kMostBytes = size_t{64} << 20;
 
+// CURLOPT_WRITEFUNCTION. `body` is a std::string*.
 size_t Append(char* data, size_t size, size_t count, void* body) {
   auto* const text = static_cast<std::string*>(body);
   if (text->size() + size * count > kMostBytes) return 0;
@@ -101,7 +102,8 @@ void EventLoop::Run() {
     while (CURLMsg* message = curl_multi_info_read(multi_.get(), &number)) {
       End(message->easy_handle, message->data.result);
     }
-    // It has no other reason, but for errors in this class.
+    // Apart from errors in this class, libcurl fails here only if it is out of
+    // memory.
     if (code != CURLM_OK) EndAll(CURLE_OUT_OF_MEMORY, false);
     if (some_cancelled_.exchange(false)) {
       EndAll(CURLE_ABORTED_BY_CALLBACK, true);
@@ -132,7 +134,7 @@ bool EventLoop::TakeRequests() {
   return !stopping;
 }
 
-// Until the next one is due. Whatever else happens wakes the poll.
+// Until the next request is due. Everything else that happens wakes the poll.
 int EventLoop::PollMilliseconds() const {
   absl::Duration wait = absl::Minutes(1);
   if (!waiting_.empty() && running_.size() < options_.parallel) {
@@ -154,7 +156,8 @@ void EventLoop::Try(Request request) {
   }
   {
     absl::MutexLock lock(&mu_);
-    if (stopping_) status = ShutDown();  // The share has refused.
+    // The error may come from the share, which refuses since it is closing.
+    if (stopping_) status = ShutDown();
   }
   running->request.done(status);
 }
@@ -162,7 +165,7 @@ void EventLoop::Try(Request request) {
 absl::Status EventLoop::Begin(Running& running) {
   CURL* const curl = running.curl.get();
   if (curl == nullptr) return absl::ResourceExhaustedError("curl_easy_init");
-  // Options that are set before the handle is in the share need no scope.
+  // No Use is needed for options that are set before the handle is attached.
   curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl, CURLOPT_TIMEOUT, 60L);
   curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Gets each URL that it is given, on two loops whose handles share DNS answers
-// and TLS sessions.
+// Gets each URL on the command line, with two event loops whose handles share
+// DNS answers and TLS sessions.
 #include <cstddef>
 #include <cstdlib>
 #include <memory>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Downloads each URL that it is given on a thread of its own; the threads'
-// handles share DNS answers and TLS sessions.
+// Downloads the URLs on the command line, each on its own thread. The handles
+// of the threads are in one share.
 #include <cstdlib>
 #include <memory>
 #include <string>

@@ -22,6 +22,7 @@ using ::curlshare::Share;
 
 namespace {
 
+// CURLOPT_WRITEFUNCTION. `body` is a std::string*.
 size_t Append(char* data, size_t size, size_t count, void* body) {
   static_cast<std::string*>(body)->append(data, size * count);
   return size * count;
@@ -33,7 +34,7 @@ absl::StatusOr<std::unique_ptr<Downloader>> Downloader::Create(
     Share& share, const std::string& ca_pem) {
   CurlPtr curl(curl_easy_init());
   if (curl == nullptr) return absl::ResourceExhaustedError("curl_easy_init");
-  // Options that are set before the handle is in the share need no scope.
+  // No Use is needed for options that are set before the handle is attached.
   curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 30L);
   curl_easy_setopt(curl.get(), CURLOPT_FAILONERROR, 1L);
@@ -72,8 +73,9 @@ absl::StatusOr<std::string> Downloader::Download(const std::string& url) {
 absl::StatusOr<std::string> Downloader::DownloadByEasyPerform(
     const std::string& url) {
   std::string body;
-  // Brackets the options as well as the transfer. Share::CloseNow() ends it by
-  // a progress function, as the handle has none of its own.
+  // The Transfer begins before the options are set: one scope for both. The
+  // handle has no progress function of its own, so the Transfer installs one,
+  // by which Share::CloseNow() can end it.
   curlshare::TransferOptions options;
   options.install_progress_function = true;
   absl::StatusOr<Attachment::Transfer> transfer =

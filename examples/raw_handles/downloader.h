@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A class that has its own CURL*, as code bases have that know libcurl only,
-// put into a share. What sharing adds: attachment_, and the scopes that bracket
-// what touches the handle.
+// A class with its own CURL*, as in a code base that uses libcurl directly,
+// whose handle is in a Share. What sharing adds to it: attachment_, and the
+// scopes around everything that touches the handle.
 #ifndef RAW_HANDLES_DOWNLOADER_H_
 #define RAW_HANDLES_DOWNLOADER_H_
 
@@ -18,34 +18,40 @@
 
 namespace raw_handles {
 
+// Cleans a CURL* up. Stateless.
 struct CurlDeleter {
   void operator()(CURL* curl) const { curl_easy_cleanup(curl); }
 };
 using CurlPtr = std::unique_ptr<CURL, CurlDeleter>;
 
-// One thread at a time.
+// Downloads files, one at a time. Owns its CURL*. Thread-compatible: used by
+// one thread at a time. The share may be closed by any thread at any time.
 class Downloader {
  public:
-  // `ca_pem`: authorities to trust instead of the system's, where not empty.
+  // Returns a Downloader in `share`. `ca_pem`: PEM certificates to trust;
+  // empty: the system's.
   static absl::StatusOr<std::unique_ptr<Downloader>> Create(
       curlshare::Share& share, const std::string& ca_pem = "");
   Downloader(const Downloader&) = delete;
   Downloader& operator=(const Downloader&) = delete;
 
-  // The body. Any share will do.
+  // Returns the body of `url`. Works with every share.
   absl::StatusOr<std::string> Download(const std::string& url);
 
-  // The same by a curl_easy_perform of one's own, which a gated share refuses.
+  // The same, but calls curl_easy_perform itself. kFailedPrecondition in a
+  // gated share, which does not allow that.
   absl::StatusOr<std::string> DownloadByEasyPerform(const std::string& url);
 
  private:
   explicit Downloader(CurlPtr curl) : curl_(std::move(curl)) {}
 
-  // On curl_, within a scope of attachment_. `body` outlives the transfer.
+  // Sets the options of a transfer. REQUIRES: the caller is within a Use or
+  // Transfer of attachment_, and `body` outlives the transfer.
   absl::Status SetOptions(const std::string& url, std::string& body);
 
   const CurlPtr curl_;
-  // Below curl_, so that the handle leaves the share before it is cleaned up.
+  // Declared after curl_, and so destroyed before it: the handle leaves the
+  // share before it is cleaned up.
   curlshare::Attachment attachment_;
 };
 

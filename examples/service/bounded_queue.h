@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A queue with an upper size, between threads that put in and threads that take
-// out.
+// A queue of limited size between threads.
+//
+//   BoundedQueue<std::string> queue(1024);
+//   absl::Status pushed = queue.Push("a", absl::InfiniteFuture());
+//   while (std::optional<std::string> value = queue.Pop()) ...
 #ifndef FETCH_SERVICE_BOUNDED_QUEUE_H_
 #define FETCH_SERVICE_BOUNDED_QUEUE_H_
 
@@ -16,7 +19,8 @@
 
 namespace fetch_service {
 
-// Safe for concurrent use.
+// Thread-safe. What a thread did before Push happens before the Pop of that
+// value returns.
 template <typename T>
 class BoundedQueue {
  public:
@@ -24,8 +28,8 @@ class BoundedQueue {
   BoundedQueue(const BoundedQueue&) = delete;
   BoundedQueue& operator=(const BoundedQueue&) = delete;
 
-  // Waits for room. kDeadlineExceeded where there is none by `deadline`,
-  // kFailedPrecondition once closed.
+  // Adds a value. Waits for room; kDeadlineExceeded if there is none until
+  // `deadline`, kFailedPrecondition if the queue is closed.
   absl::Status Push(T value, absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     if (!mu_.AwaitWithDeadline(
@@ -38,7 +42,8 @@ class BoundedQueue {
     return absl::OkStatus();
   }
 
-  // Waits for a value; none once the queue is closed and empty.
+  // Waits for a value and returns it. nullopt once the queue is closed and
+  // empty.
   std::optional<T> Pop() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     mu_.Await(absl::Condition(this, &BoundedQueue::MayReturnFromPop));
@@ -48,14 +53,13 @@ class BoundedQueue {
     return value;
   }
 
-  // Takes nothing in any more.
+  // Closes the queue: Push fails from now on.
   void Close() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     closed_ = true;
   }
 
-  // Close, and whoever takes out gets nothing any more either: returns what was
-  // left.
+  // Closes the queue, removes the values that are left, and returns them.
   std::deque<T> CloseAndClear() ABSL_LOCKS_EXCLUDED(mu_) {
     absl::MutexLock lock(&mu_);
     closed_ = true;

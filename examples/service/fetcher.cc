@@ -38,13 +38,14 @@ absl::StatusOr<std::unique_ptr<Fetcher>> Fetcher::Start(FetcherOptions options,
   }
   ShareOptions share_options;
   share_options.lock_data = options.lock_data;
-  // A worker that has taken its URL when the share closes does not begin it.
+  // A worker that has taken a URL just before the share closes must not start
+  // its transfer.
   share_options.after_close = AfterClose::kRefuse;
   absl::StatusOr<std::unique_ptr<Share>> share = Share::Create(share_options);
   if (!share.ok()) return share.status();
   std::unique_ptr<Fetcher> fetcher(
       new Fetcher(options, std::move(on_result), *std::move(share)));
-  // All that can fail, before the first thread.
+  // Everything that can fail comes before the first thread.
   std::vector<Easy> handles;
   for (int i = 0; i < options.workers; ++i) {
     absl::StatusOr<Easy> easy = fetcher->NewEasy(options);
@@ -127,7 +128,8 @@ void Fetcher::Stop() {
 
 void Fetcher::Abort() {
   Stop();
-  // Marks the transfers and wakes their threads; Shutdown waits for them.
+  // The deadline has passed, so this only tells the transfers to end and wakes
+  // their threads. Shutdown waits for them.
   share_->CloseNow(absl::InfinitePast()).IgnoreError();
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Fetches URLs on worker threads that share DNS answers and TLS sessions, from
-// a queue of limited size, and stops without losing one.
+// Fetches URLs on worker threads whose handles are in one Share. The URLs come
+// from a queue of limited size. When the service stops, it reports a result for
+// each of them.
 //
 //   absl::StatusOr<std::unique_ptr<Fetcher>> fetcher =
 //       Fetcher::Start(options, [](const std::string& url,
@@ -8,8 +9,8 @@
 //   if (!fetcher.ok()) return fetcher.status();
 //   absl::Status queued = (*fetcher)->Submit("https://example.com/");
 //   ...
-//   (*fetcher)->Finish();                                  // all of them, or
-//   (*fetcher)->Shutdown(absl::Now() + absl::Seconds(10)); // what can be
+//   (*fetcher)->Finish();  // waits for all URLs; or, to stop within 10 s:
+//   (*fetcher)->Shutdown(absl::Now() + absl::Seconds(10));
 #ifndef FETCH_SERVICE_FETCHER_H_
 #define FETCH_SERVICE_FETCHER_H_
 
@@ -34,59 +35,67 @@
 
 namespace fetch_service {
 
+// Thread-compatible: a plain value.
 struct FetcherOptions {
-  int workers = 8;
-  size_t queue_size = 1024;
+  int workers = 8;           // threads, 1 or more
+  size_t queue_size = 1024;  // 1 or more
   absl::Duration request_timeout = absl::Seconds(30);
   int64_t max_body_size = 64 << 20;  // in bytes; 0: no limit
-  // The authorities to trust instead of the system's, in PEM; empty: those.
+  // PEM certificates to trust instead of the system's; empty: the system's.
   std::string ca_pem;
-  // What the workers share; unset: what is safe without a gate.
+  // What the workers share. Unset: Share's default, which needs no gate.
   std::optional<curlshare::LockDataSet> lock_data;
 };
 
-// Of the URLs that Submit accepted, each of which ends up in one of the others.
+// What became of the URLs. Each URL that Submit has accepted is finally counted
+// in `submitted` and in one of the others. Thread-compatible: a plain value.
 struct FetchCounts {
-  int64_t submitted = 0;
-  int64_t answered = 0;     // whatever the HTTP status
-  int64_t failed = 0;       // no answer
+  int64_t submitted = 0;    // accepted by Submit
+  int64_t answered = 0;     // there was a response, whatever its HTTP status
+  int64_t failed = 0;       // there was no response
   int64_t cancelled = 0;    // by Abort, or at the deadline of Shutdown
   int64_t not_started = 0;  // still queued at Stop, or just taken out
 };
 
-// Safe for concurrent use, but for Shutdown and the destruction, which come
-// last and from one thread.
+// The queue, its workers and their share. Thread-safe, except that Shutdown and
+// the destructor must be called last, and by one thread.
 class Fetcher {
  public:
-  // Called once for each URL that Submit accepted, on any thread, by several at
-  // a time. kCancelled: ended midway; kFailedPrecondition: not started.
+  // Called once for each URL that Submit has accepted, on any thread, and by
+  // several threads at the same time. kCancelled: the transfer was ended;
+  // kFailedPrecondition: it was not started.
   using OnResult =
       std::function<void(const std::string& url,
                          const absl::StatusOr<curlshare::Response>& response)>;
 
+  // Starts the workers. kInvalidArgument if an option is out of range;
+  // otherwise the errors of Share::Create and Easy.
   static absl::StatusOr<std::unique_ptr<Fetcher>> Start(FetcherOptions options,
                                                         OnResult on_result);
   Fetcher(const Fetcher&) = delete;
   Fetcher& operator=(const Fetcher&) = delete;
-  // Shutdown without patience, unless it has been.
+  // Calls Shutdown with a deadline that has passed.
   ~Fetcher();
 
-  // Waits until `deadline` for room in the queue, then kDeadlineExceeded.
-  // kFailedPrecondition after Finish, Stop or Shutdown.
+  // Puts `url` into the queue. Waits for room; kDeadlineExceeded if there is
+  // none until `deadline`. kFailedPrecondition after Finish, Stop or Shutdown.
   absl::Status Submit(std::string url,
                       absl::Time deadline = absl::InfiniteFuture());
 
-  // Takes no URL any more and returns when all have been fetched, or at Stop.
+  // Accepts no more URLs. Returns when all have been fetched, or at Stop.
   void Finish() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Takes no URL any more and starts none. Does not wait.
+  // Accepts no more URLs, and starts no more transfers. Does not wait for those
+  // in progress.
   void Stop() ABSL_LOCKS_EXCLUDED(mu_);
 
-  // Stop, and ends what is in flight. Does not wait.
+  // Calls Stop, and tells the transfers in progress to end. Does not wait for
+  // them.
   void Abort();
 
-  // Stop, waits for what is in flight until `deadline`, then ends it. Each URL
-  // has been reported when this returns; an error here is one of the clean-up.
+  // Calls Stop, waits until `deadline` for the transfers in progress, and then
+  // ends them. When this returns, each URL has been reported. An error here
+  // concerns only the closing of the share.
   absl::Status Shutdown(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mu_);
 
   FetchCounts counts() const ABSL_LOCKS_EXCLUDED(mu_);
@@ -96,8 +105,11 @@ class Fetcher {
   Fetcher(const FetcherOptions& options, OnResult on_result,
           std::unique_ptr<curlshare::Share> share);
 
+  // Returns a handle in the share, for one worker.
   absl::StatusOr<curlshare::Easy> NewEasy(const FetcherOptions& options);
+  // The work of one worker thread.
   void Work(curlshare::Easy& easy) ABSL_LOCKS_EXCLUDED(mu_);
+  // Counts a result, and calls on_result_.
   void Report(const std::string& url,
               const absl::StatusOr<curlshare::Response>& response)
       ABSL_LOCKS_EXCLUDED(mu_);

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// A service that fetches the URLs it is given on standard input, one a line,
-// and writes a line for each to standard output:
+// A service that reads URLs from standard input, one on each line, fetches
+// them, and writes one line for each to standard output:
 //
 //   <URL> TAB <HTTP status> TAB <bytes>
 //   <URL> TAB failed | try again | cancelled | not started TAB <reason>
 //
-// where "try again" has failed too, but by what may pass: a timeout, a reset.
+// "try again" means that it failed as well, but for a reason that may pass,
+// such as a timeout or a reset connection.
 //
-// At the end of the input it fetches what is queued and ends. At SIGTERM or
-// SIGINT it starts nothing new, gives what is in flight --grace to end, and
-// then ends it; a second signal ends the grace. Each URL gets its line in any
-// case. At SIGUSR1, and when it has ended, it logs the share's statistics in
-// one line. Exit status 0: every URL was answered or handed back as not
-// started.
+// At the end of the input, the service fetches what is queued and ends. At
+// SIGTERM or SIGINT it starts no more transfers, waits at most --grace for
+// those in progress, and then ends them; a second signal ends the wait. Each
+// URL gets its line in any case. At SIGUSR1, and at its end, the service logs
+// the share's statistics in one line. Exit status 0: every URL was answered, or
+// reported as not started.
 #include <poll.h>
 #include <unistd.h>
 
@@ -64,8 +65,8 @@ ABSL_FLAG(std::string, cacert, "",
 namespace fetch_service {
 namespace {
 
-// Standard output is the record of what became of each URL; printf writes a
-// line at a time, whatever the number of threads.
+// Writes the line for one URL. Called by several threads; one call of PrintF
+// writes a whole line, so that lines are not mixed.
 void PrintResult(const std::string& url,
                  const absl::StatusOr<curlshare::Response>& response) {
   if (response.ok()) {
@@ -83,12 +84,14 @@ void PrintResult(const std::string& url,
   std::fflush(stdout);
 }
 
-// Returns at the end of the input, or when `stop_fd` is readable.
+// Submits the URLs that are read from standard input. Returns at the end of the
+// input, or when `stop_fd` is readable.
 void SubmitInput(Fetcher& fetcher, int stop_fd) {
   const auto submit = [&fetcher](absl::string_view line) {
     const std::string url(absl::StripAsciiWhitespace(line));
     if (url.empty()) return;
-    // Waits while the queue is full: whoever writes the input waits, too.
+    // Waits while the queue is full, so that the writer of the input has to
+    // wait as well.
     const absl::Status submitted = fetcher.Submit(url);
     if (!submitted.ok()) PrintResult(url, submitted);
   };
@@ -136,8 +139,8 @@ absl::StatusOr<FetcherOptions> OptionsFromFlags() {
 }
 
 int Run() {
-  absl::StatusOr<std::unique_ptr<Fetcher>> started;  // Outlives the watcher.
-  ServiceSignals signals;  // Before there is another thread.
+  absl::StatusOr<std::unique_ptr<Fetcher>> started;  // must outlive `signals`
+  ServiceSignals signals;  // before there is another thread
   absl::StatusOr<FetcherOptions> options = OptionsFromFlags();
   if (!options.ok()) {
     LOG(ERROR) << options.status().message();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The example of README.md, as a program: fetches the URL that it is given.
+// The example of README.md as a program: fetches the URL on the command line.
 #include <cstdlib>
 #include <memory>
 #include <string>

@@ -22,6 +22,7 @@ ServiceSignals::ServiceSignals() : fd_(eventfd(0, EFD_CLOEXEC)) {
 
 ServiceSignals::~ServiceSignals() {
   if (thread_.joinable()) {
+    // Wakes the thread from sigwait; it then sees that it is to end.
     ending_ = true;
     pthread_kill(thread_.native_handle(), SIGTERM);
     thread_.join();

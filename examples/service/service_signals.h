@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// SIGTERM, SIGINT and SIGUSR1 on a thread, where anything may be called,
-// instead of in a signal handler, where almost nothing may.
+// Handles SIGTERM, SIGINT and SIGUSR1 on a thread, where any function may be
+// called, instead of in a signal handler, where almost none may be.
+//
+//   ServiceSignals signals;  // before any other thread
+//   signals.Watch([&](int count) { ... }, [&] { ... });
 #ifndef FETCH_SERVICE_SERVICE_SIGNALS_H_
 #define FETCH_SERVICE_SERVICE_SIGNALS_H_
 
@@ -11,21 +14,24 @@
 
 namespace fetch_service {
 
-// Blocks the three signals in all threads that are started from here on, so it
-// is made before any other thread.
+// Blocks the three signals in this thread and in all threads that it starts
+// later, so it must be created before any other thread. Thread-compatible; fd()
+// may be used by any thread while it lives.
 class ServiceSignals {
  public:
   ServiceSignals();
   ServiceSignals(const ServiceSignals&) = delete;
   ServiceSignals& operator=(const ServiceSignals&) = delete;
-  // The signals stay blocked: what comes now ends nothing any more.
+  // The signals stay blocked: one that arrives later has no effect.
   ~ServiceSignals();
 
-  // Calls `on_stop(1)` at the first SIGTERM or SIGINT, (2) at the second, and
-  // so on, and `on_report` at each SIGUSR1, on a thread of its own. Once.
+  // Starts a thread that calls `on_stop(1)` at the first SIGTERM or SIGINT,
+  // `on_stop(2)` at the second, and so on, and `on_report()` at each SIGUSR1.
+  // To be called once.
   void Watch(std::function<void(int)> on_stop, std::function<void()> on_report);
 
-  // Readable, and stays so, when `on_stop(1)` has returned; for poll(2).
+  // Returns a file descriptor for poll(2), which becomes readable for good when
+  // `on_stop(1)` has returned.
   int fd() const { return fd_; }
 
  private:

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every public header of curl_share, compiled with more warnings than most code
-// bases have on, as errors (.bazelrc). Those of libcurl, Abseil and GoogleTest
-// are included before, with warnings off: they are not curl_share's to mend.
+// Includes every public header of curl_share. It is compiled with more warnings
+// than most code bases enable, as errors (.bazelrc). The headers of libcurl,
+// Abseil and GoogleTest are included first, with warnings off, since their
+// warnings cannot be fixed here.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wall"
 #pragma GCC diagnostic ignored "-Wextra"
@@ -40,7 +41,7 @@
 #include "curlshare/testing/status_matchers.h"
 #include "curlshare/testing/threads.h"
 
-// Templates warn where they are used.
+// A compiler reports the warnings of a template only where it is used.
 namespace test_helpers {
 
 absl::Status UseTemplates(curlshare::Easy& easy) {
@@ -66,8 +67,9 @@ absl::Status UseTemplates(curlshare::Easy& easy) {
 
 }  // namespace test_helpers
 
-// On the search path of a consumer is nothing but curlshare/, and libcurl. (For
-// "..." Bazel adds the root of every repository.)
+// A consumer's search path for <...> must contain nothing of curl_share but
+// curlshare/, and libcurl. ("..." cannot be checked: for it, Bazel adds the
+// root of every repository.)
 #if __has_include(<share/share.h>) || __has_include(<share.h>) ||          \
     __has_include(<easy/easy.h>) || __has_include(<easy.h>) ||             \
     __has_include(<testing/http_server.h>) ||                              \

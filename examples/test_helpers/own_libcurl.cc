@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// By this symbol tools/check_consumers sees that a program has the libcurl
-// target of this workspace in it.
+// tools/check_consumers looks for this symbol in a program, to check that the
+// program was linked with the libcurl target of this workspace.
 extern "C" {
 extern const int test_helpers_own_libcurl;
 const int test_helpers_own_libcurl = 1;

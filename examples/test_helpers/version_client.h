@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Asks a server for a version, with libcurl as it comes.
+// Asks a server for a version, using libcurl directly.
 #ifndef TEST_HELPERS_VERSION_CLIENT_H_
 #define TEST_HELPERS_VERSION_CLIENT_H_
 
@@ -11,8 +11,10 @@
 
 namespace test_helpers {
 
-// `share` may be null. kUnavailable where there is no answer within
-// `timeout_ms`, kNotFound where it is not a 200.
+// Returns the body of `url`. `share` may be null; it is used without any
+// locking of this function's. kUnavailable if the transfer fails or takes
+// longer than `timeout_ms`; kNotFound if the HTTP status is not 200. Safe to
+// call from any thread.
 absl::StatusOr<std::string> FetchVersion(const std::string& url,
                                          long timeout_ms,
                                          CURLSH* share = nullptr);

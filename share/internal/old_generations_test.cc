@@ -137,8 +137,8 @@ TEST_F(OldGenerationsTest, WhatWasForgottenDoesNotFollow) {
   EXPECT_THAT(Cookies(*last), IsOkAndHolds(IsEmpty()));
 }
 
-// A login after Disable(kCookie) and Enable(kCookie), while a transfer goes on in
-// the jar before both.
+// A login after Disable(kCookie) and Enable(kCookie), while a transfer goes on
+// in the jar before both.
 TEST_F(OldGenerationsTest, WhatIsNotSharedInBetweenDeletesNothing) {
   const auto first = New();
   Set(*first, Line("login", "old"));
