@@ -285,6 +285,24 @@ TEST_P(DnsTest, AnswersAreAsOldAsTheShareSays) {
   }
 }
 
+// A handle may have a shorter limit of its own, no longer one; in whatever
+// order it is set.
+TEST_P(DnsTest, AHandleCannotHaveThemOlder) {
+  ScriptName(kName, {"127.0.0.1"});
+  if (GetParam()) GTEST_SKIP() << "an owner sets a CURL* as it likes";
+  const auto share = NewShare(absl::Seconds(1));
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.Attach(*share));
+  ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
+  ASSERT_OK(easy.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(3600));
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (Lookups(kName) < 2) {
+    ASSERT_LT(absl::Now(), deadline) << "it does not age";
+    ASSERT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(1));
+    ASSERT_OK(easy.Fetch(url()).status());
+  }
+}
+
 // docs/operations.md, "DNS": one answer has one order, whatever the option
 // says. By the addresses that libcurl is about to connect to.
 class DnsShuffleTest : public ::testing::Test {

@@ -400,7 +400,7 @@ class Easy::Core final : public internal::Handle {
     verbose_ = source.verbose_;
     curlu_ = source.curlu_;
     reads_cookie_file_ = source.reads_cookie_file_;
-    exposed_ = source.exposed_;  // unknown options have been copied, too
+    exposed_ = source.exposed_.load();  // unknown options are copied, too
     authenticates_connections_ = source.authenticates_connections_;
     timeout_ms_ = source.timeout_ms_.load();
     max_body_size_ = source.max_body_size_;
@@ -671,12 +671,17 @@ class Easy::Core final : public internal::Handle {
 
   // Notes that the user has the CURL*, and may set options unknown here.
   void Expose() {
-    if (exposed_) return;
-    exposed_ = true;
+    if (exposed_.load(std::memory_order_relaxed)) return;
+    exposed_.store(true, std::memory_order_relaxed);
+    // Only the holder may do the rest: another thread may be taking over the
+    // connections of this handle right now. Where this thread cannot become the
+    // holder, the end of the handle's next transfer does it.
+    if (!Enter(Mode::kUse).ok()) return;
     UpdateLends();
     if (const auto share = this->share(); share != nullptr) {
       share->NotePinnedNames();
     }
+    Leave();
   }
 
   // Records an option that libcurl has accepted, if something here depends on
@@ -903,6 +908,7 @@ class Easy::Core final : public internal::Handle {
     }
     return Handle::LimitDnsAge(seconds);
   }
+  using Handle::LimitDnsAgeByShare;
   void ReloadResolve() override {
     const auto list = slists_.find(CURLOPT_RESOLVE);
     if (list == slists_.end()) return;
@@ -1261,7 +1267,9 @@ class Easy::Core final : public internal::Handle {
   bool verbose_ = false;
   CURLU* curlu_ = nullptr;
   bool reads_cookie_file_ = false;
-  bool exposed_ = false;  // native_handle() was called
+  // native_handle() was called. Atomic: set by a thread that may not be the
+  // holder.
+  std::atomic<bool> exposed_{false};
   // Digest, NTLM or Negotiate has been allowed. Once true it stays true, also
   // after Reset.
   bool authenticates_connections_ = false;
@@ -1539,10 +1547,13 @@ absl::Status Easy::SetLong(CURLoption option, long value) {
     return Core::SecretsInConnect();
   }
   if (option == CURLOPT_INFILESIZE) return SetOffT(option, value);
-  const CURLcode code = option == CURLOPT_POSTREDIR
-                            ? core->request().SetPostRedirects(value)
-                            : curl_easy_setopt(core->curl(), option, value);
+  CURLcode code = option == CURLOPT_POSTREDIR
+                      ? core->request().SetPostRedirects(value)
+                      : curl_easy_setopt(core->curl(), option, value);
   if (code == CURLE_OK) core->Note(option, value);
+  if (code == CURLE_OK && option == CURLOPT_DNS_CACHE_TIMEOUT) {
+    code = core->LimitDnsAgeByShare();  // which may be shorter
+  }
   return OptionStatus(code, option);
 }
 

@@ -557,6 +557,7 @@ class Easy {
   // Returns the CURL*, for functions of libcurl that have no method here. Null
   // on a moved-from Easy. The Easy keeps ownership. Use the CURL* only within
   // BeginUse(), and never to transfer, to set CURLOPT_SHARE, or to clean up.
+  // The first call may wait as BeginUse() does.
   //
   // Effects on connections, in a share that has connections:
   //  - With libcurl 8.21 and later, from the first call on the handle keeps its

@@ -109,24 +109,22 @@ absl::Status HandleMembership::PrepareForKinds() {
       return EasyStatus(code, "curl_easy_setopt, to turn cookies on");
     }
   }
-  if (Shares(LockData::kDns)) {
-    const absl::Duration age = HolderShare()->dns_cache_timeout();
-    if (age != ShareCore::kDefaultDnsCacheTimeout) {
-      // libcurl takes whole seconds, as an int: rounded up, as 0 would turn the
-      // cache off. -1: no limit.
-      const CURLcode code = LimitDnsAge(
-          age == absl::InfiniteDuration()
-              ? -1
-              : static_cast<long>(std::min<int64_t>(
-                    absl::ToInt64Seconds(absl::Ceil(age, absl::Seconds(1))),
-                    INT_MAX)));
-      if (code != CURLE_OK) {
-        return EasyStatus(code, "curl_easy_setopt(CURLOPT_DNS_CACHE_TIMEOUT)");
-      }
-    }
-    if (MayPinNames()) HolderShare()->NotePinnedNames();
+  if (const CURLcode code = LimitDnsAgeByShare(); code != CURLE_OK) {
+    return EasyStatus(code, "curl_easy_setopt(CURLOPT_DNS_CACHE_TIMEOUT)");
   }
+  if (Shares(LockData::kDns) && MayPinNames()) HolderShare()->NotePinnedNames();
   return absl::OkStatus();
+}
+
+CURLcode HandleMembership::LimitDnsAgeByShare() {
+  if (!Shares(LockData::kDns)) return CURLE_OK;
+  const absl::Duration age = HolderShare()->dns_cache_timeout();
+  if (age == ShareCore::kDefaultDnsCacheTimeout) return CURLE_OK;
+  if (age == absl::InfiniteDuration()) return LimitDnsAge(-1);
+  // libcurl takes whole seconds, as an int: rounded up, as 0 would turn the
+  // cache off.
+  return LimitDnsAge(static_cast<long>(std::min<int64_t>(
+      absl::ToInt64Seconds(absl::Ceil(age, absl::Seconds(1))), INT_MAX)));
 }
 
 CURLcode HandleMembership::LimitDnsAge(long seconds) {

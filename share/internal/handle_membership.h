@@ -103,6 +103,9 @@ class HandleMembership : public HandleHolder {
   virtual bool MayPinNames() const { return true; }
   // Sets CURLOPT_DNS_CACHE_TIMEOUT to `seconds`; -1: no limit.
   virtual CURLcode LimitDnsAge(long seconds);
+  // The same to ShareOptions::dns_cache_timeout, if the share has one that is
+  // not libcurl's default.
+  CURLcode LimitDnsAgeByShare();
   // Turns the handle's cookie engine on. REQUIRES: attached to a generation
   // that shares cookies.
   virtual CURLcode TurnCookiesOn();
