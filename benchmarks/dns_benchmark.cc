@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // New handles for each request, with a resolver that takes 50 ms (see
-// slow_resolver.h): look-ups, and the time to the first byte of the answer.
+// scripted_resolver.h): look-ups, and the time to the first byte of the answer.
 //
 // Counters: "lookups", "lookups_per_request"; "first_byte_ms", the mean of all
 // requests, and "first_byte_later_ms", without the first one of each thread,
@@ -9,13 +9,14 @@
 
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
-#include "benchmarks/slow_resolver.h"
 #include "benchmarks/transfer_fixture.h"
 #include "curlshare/share/lock_data.h"
+#include "curlshare/verification/scripted_resolver.h"
 
 namespace curlshare::benchmarks {
 namespace {
 
+constexpr char kSlowHost[] = "slow.curlshare.test";
 // Of each thread.
 constexpr int kRequests = 20;
 
@@ -29,8 +30,9 @@ template <Way kWay>
 constexpr Job kDns = Dns(kWay);
 
 void FirstByte(benchmark::State& state, World& world) {
-  static int64_t before;  // the first thread's
-  if (state.thread_index() == 0) before = SlowLookups();
+  if (state.thread_index() == 0) {
+    testing::ScriptName(kSlowHost, {"127.0.0.1"}, absl::Milliseconds(50));
+  }
   absl::Duration first;
   absl::Duration later;
   int64_t requests = 0;
@@ -50,7 +52,7 @@ void FirstByte(benchmark::State& state, World& world) {
   state.counters["first_byte_later_ms"] = mean(later, requests - 1);
   world.Report(state, ok, absl::ZeroDuration());
   if (state.thread_index() != 0) return;
-  const int64_t lookups = SlowLookups() - before;
+  const int64_t lookups = testing::Lookups(kSlowHost);
   const int64_t all = requests * state.threads();
   const bool shared = world.job().way != Way::kNoShare;
   // At the start all threads look up at once; then the cache answers.

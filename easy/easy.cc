@@ -350,9 +350,13 @@ class Easy::Core final : public internal::Handle {
     SlistPtr list;
     if (absl::Status status = Append(values, list); !status.ok()) return status;
     SlistPtr& slot = slists_[option];  // may throw: so it is first
-    if (NeedsOwnConnections(option)) own_options_.insert(option);
+    const bool added =
+        NeedsOwnConnections(option) && own_options_.insert(option).second;
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
-    if (code != CURLE_OK) return OptionStatus(code, option);
+    if (code != CURLE_OK) {
+      if (added) own_options_.erase(option);
+      return OptionStatus(code, option);
+    }
     if (list == nullptr) own_options_.erase(option);
     slot = std::move(list);
     if (option == CURLOPT_RESOLVE && HolderShare() != nullptr) {

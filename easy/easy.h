@@ -80,7 +80,7 @@ struct Response {
   std::string effective_url;       // after redirects
   long redirects = 0;              // number of redirects followed
   long http_version = 0;           // CURL_HTTP_VERSION_1_1, ...
-  bool connection_reused = false;  // no new connection was opened
+  bool connection_reused = false;  // HTTP: no new connection was opened
   // How long the server asks the client to wait before the next request
   // (Retry-After, RFC 9110 section 10.2.3), counted from the time of the
   // response. Zero if the server does not say. libcurl 8.14 and later report 6

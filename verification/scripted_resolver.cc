@@ -16,13 +16,21 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_split.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 
 namespace curlshare::testing {
 namespace {
 
 struct Script {
   std::vector<std::string> answers;
+  absl::Duration delay;
   int lookups = 0;
+};
+
+struct Answer {
+  std::string text;
+  absl::Duration delay;
 };
 
 struct Scripts {
@@ -37,9 +45,10 @@ Scripts& All() {
 
 }  // namespace
 
-void ScriptName(const std::string& name, std::vector<std::string> answers) {
+void ScriptName(const std::string& name, std::vector<std::string> answers,
+                absl::Duration delay) {
   absl::MutexLock lock(&All().mu);
-  All().of[name] = {std::move(answers), 0};
+  All().of[name] = {std::move(answers), delay, 0};
 }
 
 int Lookups(const std::string& name) {
@@ -48,7 +57,7 @@ int Lookups(const std::string& name) {
 }
 
 // The next answer; none where there is no script.
-std::optional<std::string> NextAnswer(const char* name) {
+std::optional<Answer> NextAnswer(const char* name) {
   if (name == nullptr) return std::nullopt;
   absl::MutexLock lock(&All().mu);
   const auto script = All().of.find(name);
@@ -58,7 +67,7 @@ std::optional<std::string> NextAnswer(const char* name) {
   Script& found = script->second;
   const size_t i = std::min<size_t>(found.lookups, found.answers.size() - 1);
   ++found.lookups;
-  return found.answers[i];
+  return Answer{found.answers[i], found.delay};
 }
 
 }  // namespace curlshare::testing
@@ -70,15 +79,15 @@ extern "C" int getaddrinfo(const char* node, const char* service,
       reinterpret_cast<decltype(&getaddrinfo)>(  // NOLINT: what dlsym returns
           dlsym(RTLD_NEXT, "getaddrinfo"));
   if (next == nullptr) return EAI_SYSTEM;
-  const std::optional<std::string> answer =
-      curlshare::testing::NextAnswer(node);
+  const auto answer = curlshare::testing::NextAnswer(node);
   if (!answer.has_value()) return next(node, service, hints, result);
-  if (*answer == "!again") return EAI_AGAIN;
-  if (*answer == "!none") return EAI_NONAME;
+  absl::SleepFor(answer->delay);
+  if (answer->text == "!again") return EAI_AGAIN;
+  if (answer->text == "!none") return EAI_NONAME;
   addrinfo* first = nullptr;
   addrinfo* last = nullptr;
   for (const std::string& address :
-       std::vector<std::string>(absl::StrSplit(*answer, ' '))) {
+       std::vector<std::string>(absl::StrSplit(answer->text, ' '))) {
     addrinfo* found = nullptr;
     const int code = next(address.c_str(), service, hints, &found);
     if (code != 0) {

@@ -12,13 +12,17 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
+
 namespace curlshare::testing {
 
 // From now on, the look-ups of `name` are answered by `answers`, one after the
 // other; the last answer is repeated. An answer is one or more addresses,
-// separated by blanks, or "!again" (EAI_AGAIN), or "!none" (EAI_NONAME). Sets
-// the count of `name` to zero. Safe to call from any thread.
-void ScriptName(const std::string& name, std::vector<std::string> answers);
+// separated by blanks, or "!again" (EAI_AGAIN), or "!none" (EAI_NONAME). Each
+// look-up takes `delay`. Sets the count of `name` to zero. Safe to call from
+// any thread.
+void ScriptName(const std::string& name, std::vector<std::string> answers,
+                absl::Duration delay = absl::ZeroDuration());
 
 // Returns the number of look-ups of `name` since the last ScriptName for it.
 // libcurl looks up IPv4 and IPv6 either together or separately, so a test that
