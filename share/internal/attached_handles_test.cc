@@ -5,6 +5,8 @@
 
 #include <curl/curl.h>
 
+#include <array>
+#include <atomic>
 #include <cstddef>
 #include <string>
 #include <vector>
@@ -43,24 +45,40 @@ TEST_F(AttachedHandlesTest, OneHandleEntersForACurl) {
   LeaveAttached(second.get());  // nothing happens
 }
 
-// More than there are mutexes, in chains of several: each is found, whatever
-// enters and leaves on other threads meanwhile.
-TEST_F(AttachedHandlesTest, ThreadsFindTheirOwn) {
-  constexpr size_t kThreads = 4;
-  RunThreads(kThreads, [this](size_t thread) {
+TEST_F(AttachedHandlesTest, EachIsFoundAmongMany) {
+  std::vector<RefPtr<Handle>> handles;
+  for (size_t i = 0; i < kHandles; ++i) {
+    handles.push_back(NewHandle(i));
+    EXPECT_EQ(EnterAttached(handles.back().get()), nullptr);
+  }
+  for (size_t i = 0; i < kHandles; ++i) {
+    const RefPtr<Handle> other = NewHandle(i);
+    EXPECT_EQ(EnterAttached(other.get()).get(), handles[i].get());
+    LeaveAttached(handles[i].get());
+    EXPECT_EQ(EnterAttached(other.get()), nullptr);
+    LeaveAttached(other.get());
+  }
+}
+
+// All threads want the same few: whoever enters is alone until it leaves.
+TEST_F(AttachedHandlesTest, ThreadsEnterOneAtATime) {
+  constexpr size_t kCurls = 4;
+  constexpr int kRounds = 20'000;
+  std::array<std::atomic<int>, kCurls> inside{};
+  std::atomic<int> entered{0};
+  RunThreads(4, [&](int /*thread*/) {
     std::vector<RefPtr<Handle>> handles;
-    for (size_t i = thread; i < kHandles; i += kThreads) {
-      handles.push_back(NewHandle(i));
-      EXPECT_EQ(EnterAttached(handles.back().get()), nullptr);
-    }
-    for (size_t i = 0; i < handles.size(); ++i) {
-      const RefPtr<Handle> other = NewHandle(thread + i * kThreads);
-      EXPECT_EQ(EnterAttached(other.get()).get(), handles[i].get());
+    for (size_t i = 0; i < kCurls; ++i) handles.push_back(NewHandle(i));
+    for (int round = 0; round < kRounds; ++round) {
+      const size_t i = round % kCurls;
+      if (EnterAttached(handles[i].get()) != nullptr) continue;
+      EXPECT_EQ(inside[i].fetch_add(1, std::memory_order_relaxed), 0);
+      ++entered;
+      inside[i].fetch_sub(1, std::memory_order_relaxed);
       LeaveAttached(handles[i].get());
-      EXPECT_EQ(EnterAttached(other.get()), nullptr);
-      LeaveAttached(other.get());
     }
   });
+  EXPECT_GE(entered, kRounds);
 }
 
 }  // namespace
