@@ -12,8 +12,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
+#include <thread>  // NOLINT(build/c++11)
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -35,6 +38,8 @@
 namespace curlshare {
 namespace {
 
+using ::curlshare::testing::AwaitLookup;
+using ::curlshare::testing::HoldLookups;
 using ::curlshare::testing::HttpServer;
 using ::curlshare::testing::Lookups;
 using ::curlshare::testing::ScriptName;
@@ -283,6 +288,21 @@ TEST_P(DnsTest, AnswersAreAsOldAsTheShareSays) {
     ASSERT_LT(absl::Now(), deadline) << "it does not age";
     ASSERT_OK(Fetch(*share, url()));
   }
+}
+
+// The resolver answers only once the share has been closed: a close that waited
+// for it would wait for ever.
+TEST_P(DnsTest, CloseNowEndsATransferThatResolves) {
+  ScriptName(kName, {"127.0.0.1"});
+  const auto share = NewShare();
+  std::optional<HoldLookups> hold(std::in_place);
+  absl::Status fetched;
+  std::thread thread([&] { fetched = Fetch(*share, url()); });
+  AwaitLookup(kName);
+  EXPECT_OK(share->CloseNow());
+  thread.join();
+  EXPECT_THAT(fetched, StatusIs(absl::StatusCode::kCancelled));
+  hold.reset();
 }
 
 // A handle may have a shorter limit of its own, no longer one; in whatever

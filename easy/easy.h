@@ -444,8 +444,8 @@ class Easy {
   // ended. Not allowed in callbacks of this handle's own transfer; allowed in
   // callbacks of other handles.
   //
-  // Returns OK for every HTTP status, unless CURLOPT_FAILONERROR is set.
-  // Otherwise:
+  // Returns OK for every HTTP status, also 503, unless CURLOPT_FAILONERROR is
+  // set; HttpErrorStatus (curl_status.h) makes a Status of one. Otherwise:
   //  - kCancelled after Cancel() or Share::CloseNow();
   //  - the Status of one of your callables, if that ended the transfer;
   //  - EasyStatus of libcurl's code, with the text of CURLOPT_ERRORBUFFER.

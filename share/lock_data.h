@@ -40,8 +40,10 @@ enum class LockData : int {
   kDns = 3,
   kSslSession = 4,  // CURL_LOCK_DATA_SSL_SESSION: TLS sessions and tickets
   kConnect = 5,     // CURL_LOCK_DATA_CONNECT: the pool of open connections
-  kPsl = 6,         // CURL_LOCK_DATA_PSL: the Public Suffix List
-  kHsts = 7,        // CURL_LOCK_DATA_HSTS: the HSTS cache (RFC 6797)
+  // CURL_LOCK_DATA_PSL: the Public Suffix List, by which libcurl checks the
+  // domains of cookies. If it is not shared, each multi handle loads its own.
+  kPsl = 6,
+  kHsts = 7,  // CURL_LOCK_DATA_HSTS: the HSTS cache (RFC 6797)
 };
 
 // "cookie", "dns", "ssl_session", "connect", "psl" or "hsts"; "invalid" for a

@@ -47,7 +47,7 @@ constexpr LockSafetyRow kTable[] = {
      "CURLOPT_COOKIEJAR, which an attached handle refuses",
      "lib/cookie.c"},
     {LockData::kCookie, LibcurlVersion(8, 11, 0), Before(8, 16), false,
-     "a request reads cookies of the shared jar after it has let go of the "
+     "a request reads cookies of the shared jar after it has released the "
      "lock: use after free",
      "curl issues 16838 and 17774"},
     {LockData::kCookie, LibcurlVersion(8, 16, 0), Before(8, 18), false,
@@ -55,14 +55,14 @@ constexpr LockSafetyRow kTable[] = {
      "without its lock",
      "lib/setopt.c, lib/cookie.c"},
     {LockData::kCookie, LibcurlVersion(8, 18, 0), kNewestLibcurlTried, true,
-     "every access of the jar is under the COOKIE lock, and the list of a "
-     "request is used before that is let go",
+     "every access to the jar is under the COOKIE lock, and a request uses its "
+     "list before it releases the lock",
      "lib/cookie.c, lib/http.c; ThreadSanitizer"},
     // The safe side: cookies have been broken before (8.11), and libcurl says
     // that it does not support them. Other kinds keep the last verdict.
     {LockData::kCookie, kNewestLibcurlTried + 1, kOpen, false,
      "not tried yet, and libcurl's documentation disclaims it",
-     "CURL_LOCK_DATA_COOKIE in curl_share_setopt(3)"},
+     "CURL_LOCK_DATA_COOKIE in CURLSHOPT_SHARE(3)"},
 
     {LockData::kDns, kFirst, Before(8, 16), true,
      "the cache is read and written under the DNS lock", "lib/hostip.c"},
@@ -80,9 +80,9 @@ constexpr LockSafetyRow kTable[] = {
      "curl pull request 14751; lib/vtls/vtls_scache.c"},
 
     {LockData::kConnect, kFirst, kOpen, true,
-     "the share has a pool of its own: libcurl's reads whether it is locked "
-     "without the lock, and goes on unlocked where another thread has it",
-     "lib/conncache.c; CURL_LOCK_DATA_CONNECT in curl_share_setopt(3)"},
+     "the share has its own pool; libcurl's pool tests without the lock "
+     "whether it is locked, and goes on unlocked if another thread holds it",
+     "lib/conncache.c; CURL_LOCK_DATA_CONNECT in CURLSHOPT_SHARE(3)"},
 
     {LockData::kPsl, kFirst, kOpen, true,
      "the list is read and loaded under the PSL lock", "lib/psl.c"},
@@ -90,7 +90,7 @@ constexpr LockSafetyRow kTable[] = {
     {LockData::kHsts, kFirst, kOpen, false,
      "entries are looked up, added and removed without the HSTS lock, which "
      "is taken for files alone",
-     "CURL_LOCK_DATA_HSTS in curl_share_setopt(3)"},
+     "CURL_LOCK_DATA_HSTS in CURLSHOPT_SHARE(3)"},
 };
 
 }  // namespace

@@ -70,10 +70,11 @@ enum class AfterClose {
 // What Share::Create needs to know. Thread-compatible: a plain value, of which
 // the share keeps a copy, and with it a reference to `lock_observer`.
 struct ShareOptions {
-  // Which kinds of data to share. An empty set is allowed: Share::Enable can
-  // add to it later. If unset, DefaultLockData(): DNS answers, TLS sessions,
-  // connections and the Public Suffix List. Cookies and HSTS carry identity:
-  // they are shared only if they are named here.
+  // Which kinds of data to share. If unset, DefaultLockData(): DNS answers, TLS
+  // sessions, connections and the Public Suffix List. Cookies and HSTS carry
+  // identity: they are shared only if they are named here. A set replaces the
+  // default; to add to it, use DefaultLockData() | LockData::kCookie. An empty
+  // set is allowed: Share::Enable can add to it later.
   std::optional<LockDataSet> lock_data;
 
   // Whether only one thread at a time is inside libcurl with this share (the
@@ -129,7 +130,8 @@ struct ShareStats {
     return locks[static_cast<size_t>(kind)];
   }
 
-  ConnectionStats connections;  // all zero where they are not shared
+  // All zero if connections were never shared. After a close the totals stay.
+  ConnectionStats connections;
 
   // The next three count what transfers by Perform and Fetch did to get their
   // connections, whether or not the share shares connections. A transfer that
@@ -144,10 +146,10 @@ struct ShareStats {
   // Connections that the same handles opened without a look-up: the answer was
   // in the cache, or they needed none (CURLOPT_UNIX_SOCKET_PATH).
   uint64_t dns_hits = 0;
-  // Transfers, of any handle, that opened a connection with a TLS or SSH
-  // handshake. A transfer that opened several such connections, because of a
-  // redirect, counts once. libcurl does not tell whether a handshake resumed a
-  // session.
+  // Transfers, of any handle, that opened a connection and completed a TLS or
+  // SSH handshake. A transfer that opened several such connections, because of
+  // a redirect, counts once; a handshake that failed does not count. libcurl
+  // does not tell whether a handshake resumed a session.
   // Source: https://curl.se/libcurl/c/CURLINFO_APPCONNECT_TIME_T.html
   uint64_t handshakes = 0;
 
@@ -345,9 +347,15 @@ class Share {
   // its answer.
   absl::Status Close(absl::Time deadline = absl::InfiniteFuture());
 
-  // As Close, but also ends the transfers in flight: they return kCancelled. A
-  // transfer that you run yourself, in an Attachment::Transfer, ends when
-  // libcurl next calls its progress function, within about a second.
+  // As Close, but also ends the transfers in flight: they return kCancelled.
+  // Those that begin later run on without the share, and no call ends them,
+  // unless ShareOptions::after_close is kRefuse.
+  //
+  // A transfer by Perform or Fetch ends at once, also while it resolves a name,
+  // connects or waits for the gate, but not before a callback of yours that is
+  // running has returned. A transfer that you run yourself, in an
+  // Attachment::Transfer, ends when libcurl next calls its progress function,
+  // within about a second.
   absl::Status CloseNow(absl::Time deadline = absl::InfiniteFuture());
 
   // Adds `kinds` to what is shared, or removes them: all of them or, on an

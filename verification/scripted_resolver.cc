@@ -36,6 +36,7 @@ struct Answer {
 struct Scripts {
   absl::Mutex mu;
   std::map<std::string, Script> of ABSL_GUARDED_BY(mu);
+  bool held ABSL_GUARDED_BY(mu) = false;
 };
 
 Scripts& All() {
@@ -49,6 +50,24 @@ void ScriptName(const std::string& name, std::vector<std::string> answers,
                 absl::Duration delay) {
   absl::MutexLock lock(&All().mu);
   All().of[name] = {std::move(answers), delay, 0};
+}
+
+HoldLookups::HoldLookups() {
+  absl::MutexLock lock(&All().mu);
+  All().held = true;
+}
+
+HoldLookups::~HoldLookups() {
+  absl::MutexLock lock(&All().mu);
+  All().held = false;
+}
+
+void AwaitLookup(const std::string& name) {
+  absl::MutexLock lock(&All().mu);
+  const auto looked_up = [&name]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(All().mu) {
+    return All().of[name].lookups > 0;
+  };
+  All().mu.Await(absl::Condition(&looked_up));
 }
 
 int Lookups(const std::string& name) {
@@ -67,6 +86,10 @@ std::optional<Answer> NextAnswer(const char* name) {
   Script& found = script->second;
   const size_t i = std::min<size_t>(found.lookups, found.answers.size() - 1);
   ++found.lookups;
+  const auto free = []() ABSL_EXCLUSIVE_LOCKS_REQUIRED(All().mu) {
+    return !All().held;
+  };
+  All().mu.Await(absl::Condition(&free));
   return Answer{found.answers[i], found.delay};
 }
 

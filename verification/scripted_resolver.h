@@ -24,6 +24,20 @@ namespace curlshare::testing {
 void ScriptName(const std::string& name, std::vector<std::string> answers,
                 absl::Duration delay = absl::ZeroDuration());
 
+// While it exists, look-ups of names that have a script do not return.
+// Thread-compatible; one at a time.
+class HoldLookups {
+ public:
+  HoldLookups();
+  HoldLookups(const HoldLookups&) = delete;
+  HoldLookups& operator=(const HoldLookups&) = delete;
+  ~HoldLookups();
+};
+
+// Waits until `name` has been looked up since the last ScriptName for it. Safe
+// to call from any thread.
+void AwaitLookup(const std::string& name);
+
 // Returns the number of look-ups of `name` since the last ScriptName for it.
 // libcurl looks up IPv4 and IPv6 either together or separately, so a test that
 // counts should set CURLOPT_IPRESOLVE. Safe to call from any thread.
