@@ -308,19 +308,47 @@ TEST_P(DnsTest, CloseNowEndsATransferThatResolves) {
 // A handle may have a shorter limit of its own, no longer one; in whatever
 // order it is set.
 TEST_P(DnsTest, AHandleCannotHaveThemOlder) {
-  ScriptName(kName, {"127.0.0.1"});
   if (GetParam()) GTEST_SKIP() << "an owner sets a CURL* as it likes";
-  const auto share = NewShare(absl::Seconds(1));
-  Easy easy = Easy::Create().value();
-  ASSERT_OK(easy.Attach(*share));
-  ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
-  ASSERT_OK(easy.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(3600));
-  const absl::Time deadline = absl::Now() + absl::Seconds(20);
-  while (Lookups(kName) < 2) {
-    ASSERT_LT(absl::Now(), deadline) << "it does not age";
-    ASSERT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(1));
-    ASSERT_OK(easy.Fetch(url()).status());
+  for (const bool attached_first : {true, false}) {
+    ScriptName(kName, {"127.0.0.1"});
+    const auto share = NewShare(absl::Seconds(1));
+    Easy easy = Easy::Create().value();
+    if (attached_first) ASSERT_OK(easy.Attach(*share));
+    ASSERT_OK(easy.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(3600));
+    if (!attached_first) ASSERT_OK(easy.Attach(*share));
+    ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (Lookups(kName) < 2) {
+      ASSERT_LT(absl::Now(), deadline) << "it does not age";
+      ASSERT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(1));
+      ASSERT_OK(easy.Fetch(url()).status());
+    }
   }
+}
+
+// What one share says of its answers does not go along to the next, which a
+// handle with a short limit would empty for all.
+TEST_P(DnsTest, TheLimitOfAShareStaysWithIt) {
+  if (GetParam()) GTEST_SKIP() << "the value of a CURL* is its owner's";
+  ScriptName(kName, {"127.0.0.1"});
+  const auto first = NewShare(absl::Seconds(1));
+  const auto second = NewShare();
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
+  ASSERT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(1));
+  ASSERT_OK(easy.Attach(*first));
+  Easy copy = easy.Duplicate().value();
+  for (Easy* const each : {&easy, &copy}) {
+    ASSERT_OK(each->Detach());
+    ASSERT_OK(each->Attach(*second));
+    ASSERT_OK(each->Fetch(url()).status());
+  }
+  // A limit of one second would have passed.
+  absl::SleepFor(absl::Milliseconds(2100));
+  for (Easy* const each : {&easy, &copy}) {
+    ASSERT_OK(each->Fetch(url()).status());
+  }
+  EXPECT_EQ(Lookups(kName), 1);
 }
 
 // docs/operations.md, "DNS": one answer has one order, whatever the option

@@ -355,6 +355,7 @@ class Easy::Core final : public internal::Handle {
     const CURLcode code = curl_easy_setopt(curl_, option, list.get());
     if (code != CURLE_OK) {
       if (added) own_options_.erase(option);
+      if (slot == nullptr) slists_.erase(option);
       return OptionStatus(code, option);
     }
     if (list == nullptr) own_options_.erase(option);
@@ -409,6 +410,9 @@ class Easy::Core final : public internal::Handle {
     timeout_ms_ = source.timeout_ms_.load();
     max_body_size_ = source.max_body_size_;
     own_dns_age_ = source.own_dns_age_;
+    is_dns_age_limited_ = source.is_dns_age_limited_;
+    // Until Attach limits it again: the share of `source` may be closing.
+    (void)UnlimitDnsAge();
     reports_progress_ = source.reports_progress_;
     own_options_ = source.own_options_;
     own_connections_ = source.own_connections_;
@@ -452,6 +456,7 @@ class Easy::Core final : public internal::Handle {
     timeout_ms_ = 0;
     max_body_size_ = 0;
     own_dns_age_.reset();
+    is_dns_age_limited_ = false;
     own_options_.clear();
     own_connections_.reset();
     has_port_ = unified_headers_ = false;
@@ -677,14 +682,14 @@ class Easy::Core final : public internal::Handle {
   void Expose() {
     if (exposed_.load(std::memory_order_relaxed)) return;
     exposed_.store(true, std::memory_order_relaxed);
-    // Only the holder may do the rest: another thread may be taking over the
-    // connections of this handle right now. Where this thread cannot become the
-    // holder, the end of the handle's next transfer does it.
-    if (!Enter(Mode::kUse).ok()) return;
-    UpdateLends();
     if (const auto share = this->share(); share != nullptr) {
       share->NotePinnedNames();
     }
+    // Only the holder may do the rest: another thread may be taking over the
+    // connections of this handle right now. If this thread cannot become the
+    // holder, as in a callback under a share's lock, LetGo sees to it.
+    if (!Enter(Mode::kUse).ok()) return;
+    UpdateLends();
     Leave();
   }
 
@@ -910,7 +915,14 @@ class Easy::Core final : public internal::Handle {
         (seconds < 0 || *own_dns_age_ < seconds)) {
       seconds = *own_dns_age_;
     }
+    is_dns_age_limited_ = true;
     return Handle::LimitDnsAge(seconds);
+  }
+  CURLcode UnlimitDnsAge() override {
+    if (!is_dns_age_limited_) return CURLE_OK;
+    is_dns_age_limited_ = false;
+    constexpr long kDefault = 60;  // seconds; libcurl's own
+    return Handle::LimitDnsAge(own_dns_age_.value_or(kDefault));
   }
   using Handle::LimitDnsAgeByShare;
   void ReloadResolve() override {
@@ -1280,6 +1292,7 @@ class Easy::Core final : public internal::Handle {
   // Atomic: a thread that waits to become the holder reads it as well.
   std::atomic<long> timeout_ms_{0};
   std::optional<long> own_dns_age_;  // CURLOPT_DNS_CACHE_TIMEOUT, if it was set
+  bool is_dns_age_limited_ = false;  // libcurl has the share's in its place
   // The options for which the handle has its own connections (see
   // wants_own_connections): callbacks, strings and lists; and, by index,
   // CURLOPT_HAPROXYPROTOCOL, CURLOPT_HTTPAUTH, CURLOPT_PROXYAUTH,

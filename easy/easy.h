@@ -403,8 +403,9 @@ class Easy {
   // handle of the share: at the end of each transfer of this handle, libcurl
   // drops all older answers from the shared cache, and with 0 all answers. To
   // look up one name again, set CURLOPT_RESOLVE to {"-HOST:PORT"} before the
-  // transfer. To change the timeout for the share, set the same value on each
-  // handle. To not cache in common at all, leave LockData::kDns out.
+  // transfer. To change the timeout for the share, use
+  // ShareOptions::dns_cache_timeout: a longer value of a handle has no effect
+  // there. To not cache in common at all, leave LockData::kDns out.
   //
   // A handle with one of the following options does not use the connections of
   // its share, but has its own. libcurl either cannot compare the option when

@@ -546,6 +546,17 @@ TEST_P(EasyTest, DuplicateHasTheOptionsTheCallablesAndTheShare) {
   EXPECT_THAT(response->body, HasSubstr("X-Mine: 1"));
 }
 
+// CURLOPT_MAIL_RCPT: a libcurl without SMTP, such as this repository's, does
+// not know it.
+TEST_P(EasyTest, AListThatLibcurlRefusesLeavesNothingBehind) {
+  Easy easy = Easy::Create().value();
+  const absl::Status refused = easy.SetOption<CURLOPT_MAIL_RCPT>({"a@b.test"});
+  if (!refused.ok()) {
+    EXPECT_THAT(refused, StatusIs(absl::StatusCode::kUnimplemented));
+  }
+  EXPECT_OK(easy.Duplicate().status());
+}
+
 TEST_P(EasyTest, DuplicateOfAnUnattachedHandleIsUnattached) {
   Easy easy = NewEasy();
   auto copy = easy.Duplicate();

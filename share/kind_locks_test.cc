@@ -160,8 +160,8 @@ TEST(KindLocks, KnowWhetherThisThreadHoldsOneOfAnyInstance) {
   EXPECT_FALSE(KindLocks::ThisThreadHoldsAny());
 }
 
-// Forced: the first thread is inside its lock, blocked by the recorder, when
-// the second one comes; it is let go only once the second one waits.
+// The first thread is inside its lock, blocked by the recorder, when the second
+// one comes.
 TEST(KindLocks, CountContentionAndWaits) {
   auto recorder = std::make_shared<LockRecorder>();
   KindLocks locks(recorder);

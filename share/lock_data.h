@@ -34,7 +34,8 @@ namespace curlshare {
 enum class LockData : int {
   kCookie = 2,  // CURL_LOCK_DATA_COOKIE: the cookie jar
   // CURL_LOCK_DATA_DNS: the DNS cache. The shortest CURLOPT_DNS_CACHE_TIMEOUT
-  // of any handle applies to all of them, so set the same on each; with 0, the
+  // of any handle applies to all of them (ShareOptions::dns_cache_timeout
+  // sets it for all); with 0, the
   // end of each transfer of that handle empties the cache. To look up one name
   // anew, set CURLOPT_RESOLVE to "-HOST:PORT".
   kDns = 3,

@@ -95,9 +95,12 @@ struct ShareOptions {
   ConnectionOptions connections;
 
   // The greatest age of a DNS answer that a transfer uses. Only used while the
-  // share has LockData::kDns. The default is libcurl's. Must be positive; whole
-  // seconds, rounded up; absl::InfiniteDuration(): no limit. Any value except
-  // the default is set as CURLOPT_DNS_CACHE_TIMEOUT of each attached handle.
+  // share has LockData::kDns. Must be positive; whole seconds, rounded up;
+  // absl::InfiniteDuration(): no limit. The default is libcurl's: each handle's
+  // CURLOPT_DNS_CACHE_TIMEOUT then stays as it is. Any other value is set as
+  // CURLOPT_DNS_CACHE_TIMEOUT of each attached handle. An Easy may have a
+  // shorter one, and has its own value back when it leaves the share; that of a
+  // CURL* of yours stays changed.
   //
   // Failures do not wait for this age: if a transfer by Perform or Fetch does
   // not find a name, or cannot connect to it, then the share forgets that name,

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs every benchmark beside its control and writes report.md: a table of
-ratios, each with its range and its goal, and a few plots. Beside it results.json,
-with every repetition. Called by tools/benchmark_report, which builds the
-programs.
+"""Builds and runs every benchmark beside its control and writes report.md: a table
+of ratios, each with its range and its goal, and a few plots. Beside it
+results.json, with every repetition.
 
 Exit status: 0 the report is written (goals that are missed are in it), 1 it is
 not, 2 bad arguments. An error leaves an older report as it was.
@@ -15,6 +14,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -268,22 +268,47 @@ class ReportError(Exception):
 # ---- Running -----------------------------------------------------------------
 
 
-def run(arguments, **more):
-    """Runs a program that must succeed; returns its standard output."""
+def run(arguments):
+    """Runs a program that must succeed; returns what it printed."""
     try:
         done = subprocess.run(
-            arguments, check=False, stdin=more.pop("stdin", subprocess.DEVNULL),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            universal_newlines=True, **more)
+            arguments, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, universal_newlines=True, errors="replace")
     except OSError as error:
         raise ReportError("cannot run %s: %s" % (arguments[0], error.strerror)) from error
     if done.returncode != 0:
-        raise ReportError("%s %s; it printed:\n%s" % (
-            arguments[0],
-            "ended by " + signal.Signals(-done.returncode).name
-            if done.returncode < 0 else "exited with status %d" % done.returncode,
-            done.stdout[-2000:]))
+        how = ("ended by signal %d (%s)" % (
+            -done.returncode, signal.strsignal(-done.returncode))
+            if done.returncode < 0 else "exited with status %d" % done.returncode)
+        raise ReportError("%s %s; it printed:\n%s" % (arguments[0], how, done.stdout[-2000:]))
     return done.stdout
+
+
+def need(command, package):
+    """Installs a missing program, where apt can."""
+    if shutil.which(command):
+        return
+    root = [] if os.getuid() == 0 else ["sudo"]
+    if not all(map(shutil.which, ["apt-get", *root])):
+        raise ReportError("%s is missing (Debian's package %s)" % (command, package))
+    print("benchmark_report: installing %s" % package, file=sys.stderr)
+    run([*root, "apt-get", "update", "-q"])
+    run([*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-y", "-q",
+         "--no-install-recommends", package])
+
+
+def build():
+    """Builds the benchmarks; returns the directory of their programs."""
+    print("benchmark_report: building", file=sys.stderr)
+    bazelw = os.path.join(ROOT, "bazelw")
+    flags = ["-c", "opt", "--noshow_progress", "--color=no"]
+    directory = os.getcwd()
+    try:
+        os.chdir(ROOT)
+        run([bazelw, "build", *flags, "//benchmarks/..."])
+        return os.path.join(run([bazelw, "info", *flags, "bazel-bin"]).split()[-1], "benchmarks")
+    finally:
+        os.chdir(directory)
 
 
 def parse_benchmarks(name, text):
@@ -331,7 +356,7 @@ def count_instructions(way, requests, arguments, scratch):
         run(["valgrind", "--tool=callgrind", "--callgrind-out-file=" + out,
              os.path.join(arguments.programs, "instructions_workload"), way, url,
              str(requests)])
-        counts, _ = server.communicate(timeout=60)  # it ends with its input
+        counts, _ = server.communicate()  # it ends with its input
     finally:
         server.kill()
         server.wait()
@@ -340,7 +365,10 @@ def count_instructions(way, requests, arguments, scratch):
             "%s: one connection should have served %d requests; requests and "
             "connections that the server counted: %s" % (way, requests, counts))
     with open(out, encoding="utf-8") as file:
-        return int(re.search(r"^totals: (\d+)", file.read(), re.MULTILINE)[1])
+        totals = re.search(r"^totals: (\d+)", file.read(), re.MULTILINE)
+    if totals is None:
+        raise ReportError("callgrind wrote no totals")
+    return int(totals[1])
 
 
 def run_instructions(arguments, scratch):
@@ -584,6 +612,58 @@ def draw(results):
 # ---- The program -------------------------------------------------------------
 
 
+def results_text(results):
+    """JSON with a line for each ratio and each repetition."""
+    return re.sub(r'("\w+": (?:\[|\{"value")|\{"(?:name|run_name)")', r"\n\1",
+                  json.dumps(results)) + "\n"
+
+
+def write(directory, files):
+    """All of them, or none: each is complete before the first has its name."""
+    for name, text in files.items():
+        with open(os.path.join(directory, name + ".new"), "w", encoding="utf-8") as file:
+            file.write(text)
+    for name in files:
+        path = os.path.join(directory, name)
+        os.replace(path + ".new", path)
+
+
+def write_report(results, arguments):
+    figures = {ratio.name: compute(ratio, results) for ratio in RATIOS}
+    results["ratios"] = figures
+    files = draw(results)
+    files["report.md"] = page(results, figures, files, arguments.compare)
+    files["results.json"] = results_text(results)
+    write(arguments.out, files)
+    for name, figure in figures.items():
+        print("%s: %s" % (name, "not measured" if figure is None else " ".join(
+            [number(figure["value"]), "(%s)" % span(figure), figure.get("goal", ""),
+             figure.get("verdict", "")]).strip()))
+    print("\nThe report: %s" % os.path.join(arguments.out, "report.md"))
+
+
+def measure_and_write(arguments):
+    need("gnuplot", "gnuplot-nox")
+    os.makedirs(arguments.out, exist_ok=True)
+    if arguments.source is not None:
+        write_report(arguments.source, arguments)
+        return
+    need("valgrind", "valgrind")
+    if arguments.programs is None:
+        arguments.programs = build()
+    results = run_all(arguments)
+    kept = tempfile.NamedTemporaryFile("w", prefix="results.", suffix=".json", delete=False)
+    with kept:
+        kept.write(results_text(results))
+    try:
+        write_report(results, arguments)
+    except BaseException:
+        print("benchmark_report: what was measured is kept: --from=%s" % kept.name,
+              file=sys.stderr)
+        raise
+    os.unlink(kept.name)
+
+
 def read_results(path):
     try:
         with open(path, encoding="utf-8") as file:
@@ -631,40 +711,13 @@ def main(argv):
     # What it has started ends with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        os.makedirs(arguments.out, exist_ok=True)
-        results = arguments.source or run_all(arguments)
-        figures = {ratio.name: compute(ratio, results) for ratio in RATIOS}
-        results["ratios"] = figures
-        # A line for each ratio and each repetition.
-        results_text = re.sub(r'("\w+": (?:\[|\{"value")|\{"(?:name|run_name)")', r"\n\1",
-                              json.dumps(results)) + "\n"
-        try:
-            files = draw(results)
-        except ReportError as error:
-            if arguments.source is None:
-                with tempfile.NamedTemporaryFile(
-                        "w", prefix="results.", suffix=".json", delete=False) as kept:
-                    kept.write(results_text)
-                raise ReportError("%s\nWhat was measured is kept: --from=%s" % (
-                    error, kept.name)) from error
-            raise
-        files["report.md"] = page(results, figures, files, arguments.compare)
-        files["results.json"] = results_text
-        for name, text in files.items():
-            with open(os.path.join(arguments.out, name), "w", encoding="utf-8") as file:
-                file.write(text)
+        measure_and_write(arguments)
     except (ReportError, OSError) as error:
         print("benchmark_report: %s" % error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("benchmark_report: interrupted; %s is as it was" % arguments.out,
-              file=sys.stderr)
+        print("benchmark_report: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
-    for name, figure in figures.items():
-        print("%s: %s" % (name, "not measured" if figure is None else " ".join(
-            [number(figure["value"]), "(%s)" % span(figure), figure.get("goal", ""),
-             figure.get("verdict", "")]).strip()))
-    print("\nThe report: %s" % os.path.join(arguments.out, "report.md"))
     return 0
 
 

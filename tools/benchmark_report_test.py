@@ -18,6 +18,8 @@ import tempfile
 import time
 import unittest
 
+sys.dont_write_bytecode = True  # nothing untracked in tools/
+
 import benchmark_report as report
 
 SCRIPT = pathlib.Path(report.__file__)
@@ -118,6 +120,8 @@ def canned_rows():
 
 class ProgramTest(unittest.TestCase):
     def setUp(self):
+        # Whoever started this test in the background may have it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.path = pathlib.Path(directory.name)
@@ -207,7 +211,7 @@ class ProgramTest(unittest.TestCase):
         self.make_old_report()
         for body, message in (
                 ("echo it hurts; exit 3", "exited with status 3; it printed:\nit hurts"),
-                ("kill -SEGV $$", "attach_benchmark ended by SIGSEGV"),
+                ("kill -SEGV $$", "attach_benchmark ended by signal 11 (Segmentation fault)"),
                 ("echo '{' > \"${5#*=}\"", "attach (attach_benchmark) wrote no valid JSON"),
                 (None, "attach_benchmark: No such file")):
             if body is None:
@@ -234,11 +238,20 @@ class ProgramTest(unittest.TestCase):
             self.assertEqual(status, 1)
             self.assertIn(message, errors)
             self.expect_old_report()
-            # What took half an hour is not lost.
+            # What took half an hour to measure is not lost.
             kept = re.search("--from=(.*)", errors)[1]
             self.assertEqual(json.loads(pathlib.Path(kept).read_text())["format"],
                              report.FORMAT)
             os.unlink(kept)
+
+    def test_a_file_that_cannot_be_written_leaves_the_old_report(self):
+        self.make_old_report()
+        (self.path / "report/results.json.new").mkdir()
+        status, _, errors = self.run_report()
+        self.assertEqual(status, 1)
+        self.assertIn("Is a directory", errors)
+        self.assertEqual((self.path / "report/report.md").read_text(), "old")
+        os.unlink(re.search("--from=(.*)", errors)[1])
 
     def test_an_interrupted_run_ends_its_child_and_touches_nothing(self):
         self.make_old_report()
@@ -250,7 +263,7 @@ class ProgramTest(unittest.TestCase):
                 time.sleep(0.01)
             child = int((self.path / "pid").read_text())
             process.send_signal(sent)
-            process.communicate()
+            process.communicate(timeout=60)
             self.assertEqual(process.returncode, 128 + sent)
             with self.assertRaises(ProcessLookupError):
                 os.kill(child, 0)

@@ -168,6 +168,11 @@ OriginKey Handle::CurrentOrigin() const {
 bool Handle::LetGo() {
   // Up to 8.20 nothing is counted: the connections can go to another thread.
   if (ConnectionReferences() == References::kNone) return true;
+  // The owner may just have made it so, without a chance to call UpdateLends.
+  if (!LetsGoAtOnce()) {
+    if (HolderLends() == Lends::kYes) SetLends(Lends::kNo);
+    return false;
+  }
   bool let_go = false;
   const bool saved = SaveAnswers();
   if (saved) {

@@ -117,9 +117,9 @@ absl::Status HandleMembership::PrepareForKinds() {
 }
 
 CURLcode HandleMembership::LimitDnsAgeByShare() {
-  if (!Shares(LockData::kDns)) return CURLE_OK;
+  if (!Shares(LockData::kDns)) return UnlimitDnsAge();
   const absl::Duration age = HolderShare()->dns_cache_timeout();
-  if (age == ShareCore::kDefaultDnsCacheTimeout) return CURLE_OK;
+  if (age == ShareCore::kDefaultDnsCacheTimeout) return UnlimitDnsAge();
   if (age == absl::InfiniteDuration()) return LimitDnsAge(-1);
   // libcurl takes whole seconds, as an int: rounded up, as 0 would turn the
   // cache off.
@@ -325,6 +325,7 @@ absl::Status HandleMembership::DetachNow() {
   if (code != CURLE_OK) {
     return EasyStatus(code, "curl_easy_setopt(CURLOPT_SHARE, NULL)");
   }
+  (void)UnlimitDnsAge();  // cannot fail: it sets a number
   LeaveShare();
   return absl::OkStatus();
 }

@@ -103,8 +103,10 @@ class HandleMembership : public HandleHolder {
   virtual bool MayPinNames() const { return true; }
   // Sets CURLOPT_DNS_CACHE_TIMEOUT to `seconds`; -1: no limit.
   virtual CURLcode LimitDnsAge(long seconds);
-  // The same to ShareOptions::dns_cache_timeout, if the share has one that is
-  // not libcurl's default.
+  // Ends what LimitDnsAge has done. The default does nothing: the value that
+  // the owner of a raw handle had set is not known.
+  virtual CURLcode UnlimitDnsAge() { return CURLE_OK; }
+  // Calls the one or the other, as ShareOptions::dns_cache_timeout says.
   CURLcode LimitDnsAgeByShare();
   // Turns the handle's cookie engine on. REQUIRES: attached to a generation
   // that shares cookies.
