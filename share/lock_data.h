@@ -147,6 +147,11 @@ class LockDataSet {
   uint32_t bits_ = 0;
 };
 
+// The set of the two.
+constexpr LockDataSet operator|(LockData a, LockData b) {
+  return LockDataSet(a) | LockDataSet(b);
+}
+
 // A position in a copy of a LockDataSet: just what a range-based for loop
 // needs. Thread-compatible. Stays valid when the set changes or is destroyed.
 class LockDataSet::Iterator {

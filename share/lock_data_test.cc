@@ -58,6 +58,7 @@ TEST(LockDataSet, HasTheAlgebraOfSets) {
   const LockDataSet psl_hsts = {LockData::kPsl, LockData::kHsts};
   EXPECT_EQ(dns_psl & psl_hsts, LockDataSet(LockData::kPsl));
   EXPECT_EQ((dns_psl | psl_hsts).size(), 3);
+  EXPECT_EQ(LockData::kDns | LockData::kPsl, dns_psl);
   EXPECT_EQ(dns_psl - psl_hsts, LockDataSet(LockData::kDns));
   EXPECT_NE(dns_psl, psl_hsts);
   EXPECT_TRUE(LockDataSet::All().ContainsAll(dns_psl));
