@@ -170,10 +170,12 @@ std::string AnswersOf(Easy& easy) {
   CURLSHARE_INFO(CURLINFO_RESPONSE_CODE)
   CURLSHARE_INFO(CURLINFO_HTTP_CONNECTCODE)
   CURLSHARE_INFO(CURLINFO_FILETIME_T)
+  CURLSHARE_INFO(CURLINFO_TOTAL_TIME)
   CURLSHARE_INFO(CURLINFO_TOTAL_TIME_T)
   CURLSHARE_INFO(CURLINFO_NAMELOOKUP_TIME_T)
   CURLSHARE_INFO(CURLINFO_CONNECT_TIME_T)
   CURLSHARE_INFO(CURLINFO_APPCONNECT_TIME_T)
+  CURLSHARE_INFO(CURLINFO_PRETRANSFER_TIME)
   CURLSHARE_INFO(CURLINFO_PRETRANSFER_TIME_T)
   CURLSHARE_INFO(CURLINFO_STARTTRANSFER_TIME_T)
   CURLSHARE_INFO(CURLINFO_REDIRECT_TIME_T)
@@ -285,6 +287,29 @@ TEST_P(ConnectionsTest, WhoLeavesTakesItsOwnAlong) {
   ASSERT_OK(easy.Attach(*share));
   EXPECT_OK(easy.Fetch(server_->url("/")).status());
   EXPECT_EQ(server_->counts().connections, 2);
+}
+
+// To let go would reset what libcurl tells of a redirect: so the handle keeps
+// its connection, until a transfer without one.
+TEST(Connections, ARawHandleGivesBackWhatItKeptForARedirect) {
+  if (!HandlesLend()) GTEST_SKIP() << "not tried with this libcurl";
+  const auto server = NewServer();
+  const auto share = NewShare();
+  const CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
+  auto attachment = share->Attach(curl.get());
+  ASSERT_OK(attachment.status());
+  for (const char* target : {"/redirect?to=/", "/"}) {
+    {
+      const auto use = attachment->BeginUse();
+      ASSERT_OK(use.status());
+      curl_easy_setopt(curl.get(), CURLOPT_URL, server->url(target).c_str());
+      curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
+    }
+    EXPECT_OK(attachment->Perform());
+  }
+  EXPECT_OK(NewEasy(*share).Fetch(server->url("/")).status());
+  EXPECT_EQ(server->counts().requests, 3);
+  EXPECT_EQ(server->counts().connections, 1);
 }
 
 TEST(Connections, OfTwoHostsServeWhoNeedsThem) {
@@ -726,6 +751,17 @@ TEST_F(WaitingTransferTest, EndsByItsTimeout) {
   // The slot is not lost.
   ASSERT_OK(waiting.SetTimeout(absl::Seconds(20)));
   EXPECT_OK(waiting.Fetch(server_->url("/")).status());
+}
+
+TEST_F(WaitingTransferTest, EndsByItsTimeoutInSeconds) {
+  Easy waiting = NewEasy(*share_);
+  ASSERT_OK(waiting.SetOption<CURLOPT_TIMEOUT>(1));
+  const absl::Time begin = absl::Now();
+  EXPECT_THAT(EndWhileItWaits(waiting, [] {}),
+              StatusIs(absl::StatusCode::kDeadlineExceeded,
+                       HasSubstr("max_transfers_per_host")));
+  EXPECT_GE(absl::Now() - begin, absl::Milliseconds(900));
+  EXPECT_EQ(server_->counts().requests, 1);
 }
 
 // ---- Failures

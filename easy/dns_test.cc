@@ -326,6 +326,29 @@ TEST_P(DnsTest, AHandleCannotHaveThemOlder) {
   }
 }
 
+TEST_P(DnsTest, AHandleMayHaveThemYounger) {
+  if (GetParam()) GTEST_SKIP() << "an owner sets a CURL* as it likes";
+  for (const bool attached_first : {true, false}) {
+    ScriptName(kName, {"127.0.0.1"});
+    const auto share = NewShare(absl::Hours(1));
+    Easy easy = Easy::Create().value();
+    if (attached_first) {
+      ASSERT_OK(easy.Attach(*share));
+    }
+    ASSERT_OK(easy.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(1));
+    if (!attached_first) {
+      ASSERT_OK(easy.Attach(*share));
+    }
+    ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
+    ASSERT_OK(easy.SetOption<CURLOPT_FRESH_CONNECT>(1));
+    const absl::Time deadline = absl::Now() + absl::Seconds(20);
+    while (Lookups(kName) < 2) {
+      ASSERT_LT(absl::Now(), deadline) << "it has the age of the share's";
+      ASSERT_OK(easy.Fetch(url()).status());
+    }
+  }
+}
+
 // What one share says of its answers does not go along to the next, which a
 // handle with a short limit would empty for all.
 TEST_P(DnsTest, TheLimitOfAShareStaysWithIt) {

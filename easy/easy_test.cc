@@ -268,6 +268,25 @@ TEST_P(EasyTest, ProgressIsToldTenTimesASecondAndAtTheEnd) {
   EXPECT_THAT(easy.Perform(), StatusIs(absl::StatusCode::kAborted, "no"));
 }
 
+// It comes after the transfer, where libcurl could end nothing.
+TEST_P(EasyTest, ACancelInTheLastReportOfProgressCounts) {
+  Easy easy = NewEasy();
+  ASSERT_OK(easy.SetUrl(url("/bytes?n=10")));
+  ASSERT_OK(easy.SetProgress([&](const TransferProgress& progress) {
+    if (progress.downloaded == 10) {
+      EXPECT_TRUE(easy.Cancel());
+    }
+    return absl::OkStatus();
+  }));
+  // A transfer that takes long is told of the end by libcurl, which may be done
+  // by then.
+  absl::Status status;
+  for (int i = 0; i < 20 && status.ok(); ++i) status = easy.Perform();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kCancelled));
+  ASSERT_OK(easy.SetProgress(nullptr));
+  EXPECT_OK(easy.Perform());
+}
+
 #ifdef ABSL_HAVE_EXCEPTIONS
 TEST_P(EasyTest, ACallableThatThrowsEndsTheTransferWithAStatus) {
   Easy easy = NewEasy();

@@ -20,6 +20,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "curlshare/easy/easy.h"
+#include "curlshare/share/curl_status.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/share/share.h"
 #include "curlshare/testing/http_server.h"
@@ -439,6 +440,36 @@ TEST_F(RequestTableTest, RedirectsKeepMethodAndBodyTogether) {
   }
 }
 
+TEST_F(RequestTest, APostStaysOneWhereTheUserSaysSo) {
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetFollowRedirects(3));
+  ASSERT_OK(easy.SetOption<CURLOPT_POSTREDIR>(CURL_REDIR_POST_301));
+  ASSERT_OK(easy.SetBody(kBytes));
+  Seen seen = Fetch(easy, "/redirect?to=/echo&code=301");
+  EXPECT_EQ(seen.method, "POST");
+  EXPECT_EQ(seen.body, kBytes);
+  seen = Fetch(easy, "/redirect?to=/echo&code=302");
+  EXPECT_EQ(seen.method, "GET");
+  EXPECT_EQ(seen.body, "");
+  ASSERT_OK(easy.SetOption<CURLOPT_POSTREDIR>(0));
+  seen = Fetch(easy, "/redirect?to=/echo&code=301");
+  EXPECT_EQ(seen.method, "GET");
+  EXPECT_EQ(seen.body, "");
+}
+
+// There is nothing to send from there.
+TEST_F(RequestTest, APutIsNotResumedBeyondItsBody) {
+  Easy easy = Easy::Create().value();
+  ASSERT_OK(easy.SetMethod("PUT"));
+  ASSERT_OK(easy.SetBody(kBytes));
+  ASSERT_OK(easy.SetOption<CURLOPT_RESUME_FROM>(100));
+  const absl::Status status = easy.Fetch(server_->url("/echo")).status();
+  EXPECT_EQ(GetEasyCode(status), CURLE_READ_ERROR) << status;
+  EXPECT_EQ(server_->counts().requests, 0);
+  ASSERT_OK(easy.SetOption<CURLOPT_RESUME_FROM>(0));
+  EXPECT_EQ(Fetch(easy).body, kBytes);
+}
+
 // A body that has been sent once is sent again where the server asks for that.
 TEST_F(RequestTest, ABodyIsSentAgainForAuthentication) {
   for (const char* method : {"POST", "PUT", "PATCH"}) {
@@ -523,6 +554,19 @@ TEST_F(RequestTableTest, AFormThatIsRefusedLeavesTheOneBefore) {
     EXPECT_FALSE(easy.SetOption<CURLOPT_MIMEPOST>(taken).ok());
     Check(easy, "", body);
   }
+}
+
+// libcurl drops its copy of a form, which nobody has another time.
+TEST_F(RequestTableTest, AFormThatIsRefusedTakesACopiedOneAway) {
+  Easy other = Easy::Create().value();
+  curl_mime* const taken = NewForm(other);
+  ASSERT_OK(other.SetOption<CURLOPT_MIMEPOST>(taken));
+  Easy easy = Easy::Create().value();
+  SetBody(easy, BodyKind::kForm);
+  Easy copy = easy.Duplicate().value();
+  EXPECT_FALSE(copy.SetOption<CURLOPT_MIMEPOST>(taken).ok());
+  Check(copy, "", BodyKind::kNone);
+  Check(easy, "", BodyKind::kForm);
 }
 
 // A redirect that ended an upload has nothing to do with the next transfer.

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -658,6 +659,86 @@ TEST(SecurityConnections, OfAnotherUserOfAProxyServeNoOther) {
   EXPECT_EQ(connections_of("alice:secret"), 0);
   EXPECT_EQ(connections_of("bob:secret"), 0);
   EXPECT_EQ(connections_of(nullptr), 0);
+}
+
+// Of options that libcurl does not compare. `set` sets one, and returns whether
+// it is set: then the handle has a connection of its own, which nobody else
+// gets.
+void ExpectApart(absl::FunctionRef<bool(Easy&)> set) {
+  const auto server = NewServer(/*tls=*/false);
+  const auto share = NewShare(LockData::kConnect);
+  {
+    Easy first = NewEasy(*share);
+    EXPECT_EQ(Get(first, server->url("/")), "ok");
+  }
+  EXPECT_EQ(server->counts().connections, 1);
+  int expected = 0;
+  {
+    Easy apart = NewEasy(*share);
+    EXPECT_OK(apart.SetOption<CURLOPT_TIMEOUT>(20));
+    expected = set(apart) ? 2 : 1;
+    // With PROXY as its first line, the server does not understand the request.
+    (void)Get(apart, server->url("/"));
+    EXPECT_EQ(server->counts().connections, expected);
+  }
+  Easy other = NewEasy(*share);
+  EXPECT_EQ(Get(other, server->url("/")), "ok");
+  EXPECT_EQ(server->counts().connections, expected)
+      << "there is the one of the first";
+}
+
+TEST(SecurityConnections, OfTheProxyProtocolServeNoOther) {
+  ExpectApart([](Easy& easy) {
+    EXPECT_OK(easy.SetOption<CURLOPT_HAPROXYPROTOCOL>(true));
+    return true;
+  });
+  ExpectApart([](Easy& easy) {
+    EXPECT_OK(easy.SetOption<CURLOPT_HAPROXYPROTOCOL>(true));
+    EXPECT_OK(easy.SetOption<CURLOPT_HAPROXYPROTOCOL>(false));
+    return false;
+  });
+}
+
+// CURLOPT_HAPROXY_CLIENT_IP, since 8.2. By number, for older headers.
+constexpr auto kClientIp =
+    static_cast<CURLoption>(CURLOPTTYPE_STRINGPOINT + 323);
+
+TEST(SecurityConnections, OfAnAddressForTheProxyProtocolServeNoOther) {
+  const bool known = RunningLibcurl().version_num >= LibcurlVersion(8, 2, 0);
+  ExpectApart([&](Easy& easy) {
+    EXPECT_EQ(easy.SetOption<kClientIp>("192.0.2.1").ok(), known);
+    return known;
+  });
+  if (!known) return;
+  ExpectApart([](Easy& easy) {
+    EXPECT_OK(easy.SetOption<kClientIp>("192.0.2.1"));
+    EXPECT_OK(easy.SetOption<kClientIp>(nullptr));
+    EXPECT_OK(easy.SetOption<CURLOPT_HAPROXYPROTOCOL>(false));
+    return false;
+  });
+}
+
+TEST(SecurityConnections, OfNegotiateServeNoOther) {
+  if (RunningLibcurl().version_num >= LibcurlVersion(8, 21, 0)) {
+    GTEST_SKIP() << "libcurl compares the user";
+  }
+  ExpectApart([](Easy& easy) {
+    // With Basic, as a libcurl without Negotiate refuses that alone.
+    EXPECT_OK(
+        easy.SetOption<CURLOPT_HTTPAUTH>(CURLAUTH_BASIC | CURLAUTH_NEGOTIATE));
+    return true;
+  });
+}
+
+// A libcurl without SSH refuses it; what is not set keeps nobody apart.
+TEST(SecurityConnections, OfACallbackThatWasRefusedServeAll) {
+  ExpectApart([](Easy& easy) {
+    const curl_sshkeycallback on_key =
+        [](CURL*, const curl_khkey*, const curl_khkey*, curl_khmatch, void*) {
+          return static_cast<int>(CURLKHSTAT_REJECT);
+        };
+    return easy.SetOption<CURLOPT_SSH_KEYFUNCTION>(on_key, nullptr).ok();
+  });
 }
 
 // What the data of a socket callback points to may go before the connection.

@@ -228,6 +228,21 @@ TEST_F(ConnectionPoolTest, IdleOnesAreInTheOrderOfTheirLastUse) {
   EXPECT_FALSE(keeper.opened) << "the young one went";
 }
 
+TEST_F(ConnectionPoolTest, DoesNotLendAnIdleOneThatIsTooOld) {
+  ConnectionOptions options;
+  options.max_lifetime = absl::Milliseconds(20);
+  ConnectionPool pool(options);
+  FakeKeeper first(pool);
+  first.Transfer(kA);
+  first.Go();
+  const int64_t then = CoarseNow();
+  while (CoarseNow() - then < 30'000'000) std::this_thread::yield();
+  FakeKeeper second(pool);
+  second.Transfer(kA);
+  EXPECT_TRUE(second.opened);
+  EXPECT_EQ(pool.stats().closed_old, 1u);
+}
+
 TEST_F(ConnectionPoolTest, KeepsNothingIdleWhileShut) {
   ConnectionPool pool({});
   FakeKeeper keeper(pool);

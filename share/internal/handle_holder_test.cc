@@ -14,6 +14,7 @@
 #include "curlshare/share/internal/connection_pool.h"
 #include "curlshare/share/internal/fork_count.h"
 #include "curlshare/share/internal/handle.h"
+#include "curlshare/share/internal/raw_handle.h"
 #include "curlshare/share/internal/ref_counted.h"
 #include "curlshare/share/internal/share_core.h"
 #include "curlshare/share/internal/this_thread.h"
@@ -103,6 +104,54 @@ TEST_F(HandleHolderTest, AUseOfAnotherThreadIsWaitedFor) {
 }
 
 // As a close, and the connection pool, visit a handle.
+// Under a lock, which the holder may want, a release waits for nobody.
+TEST_F(HandleHolderTest, AReleaseUnderALockIsMadeByWhoHoldsTheHandle) {
+  const RefPtr<ShareCore> core = NewCore();
+  const CurlPtr curl(curl_easy_init());
+  const RefPtr<Handle> handle(new Handle(curl.get()));
+  ASSERT_OK(handle->Attach(core));
+  absl::Notification entered;
+  absl::Notification released;
+  std::thread holder([&] {
+    EXPECT_OK(handle->Enter(Mode::kUse));
+    entered.Notify();
+    released.WaitForNotification();
+    handle->Leave();
+  });
+  entered.WaitForNotification();
+  KindLocks locks(nullptr);
+  KindLocks::Lock(nullptr, CURL_LOCK_DATA_DNS, CURL_LOCK_ACCESS_SINGLE, &locks);
+  handle->Release();
+  KindLocks::Unlock(nullptr, CURL_LOCK_DATA_DNS, &locks);
+  EXPECT_EQ(core->attached(), 1u);
+  released.Notify();
+  holder.join();
+  EXPECT_EQ(core->attached(), 0u);
+  EXPECT_OK(core->Close(absl::InfiniteFuture(), /*cancel=*/false));
+}
+
+// Told to end before it has a hook, a transfer gets none.
+TEST_F(HandleHolderTest, AHookThatComesTooLateIsRefused) {
+  const CurlPtr curl(curl_easy_init());
+  const RefPtr<RawHandle> handle(new RawHandle(curl.get()));
+  int calls = 0;
+  ASSERT_OK(handle->Enter(Mode::kTransfer));
+  EXPECT_TRUE(handle->Cancel());
+  EXPECT_THAT(handle->SetCancelHook([&] { ++calls; }),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_TRUE(handle->Cancel());
+  EXPECT_EQ(calls, 0);
+  handle->Leave();
+  // The next one does.
+  ASSERT_OK(handle->Enter(Mode::kTransfer));
+  EXPECT_OK(handle->SetCancelHook([&] { ++calls; }));
+  EXPECT_TRUE(handle->Cancel());
+  EXPECT_EQ(calls, 1);
+  handle->ClearCancelHook();
+  handle->Leave();
+  handle->Release();
+}
+
 TEST_F(HandleHolderTest, IsHeldFromOutsideOnlyWhileItIsIdle) {
   using Purpose = ConnectionKeeper::Purpose;
   EXPECT_FALSE(keeper().IsHeld());

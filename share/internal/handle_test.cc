@@ -37,12 +37,14 @@ class LendingHandle : public Handle {
   using Handle::Handle;
   bool may_authenticate = false;
   bool own_connections = false;
+  bool lets_go_at_once = true;
   int saved = 0;
 
  private:
   bool CanLetGoLater() const override { return true; }
   bool MayAuthenticateConnections() const override { return may_authenticate; }
   bool wants_own_connections() const override { return own_connections; }
+  bool LetsGoAtOnce() const override { return lets_go_at_once; }
   bool SaveAnswers() override {
     ++saved;
     return true;
@@ -57,10 +59,16 @@ struct Client {
     curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop);
     curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
   }
-  ~Client() { handle->Release(); }
+  ~Client() { Release(); }
+
+  void Release() {
+    if (!released) handle->Release();
+    released = true;
+  }
 
   std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl;
   RefPtr<LendingHandle> handle;
+  bool released = false;
 };
 
 class HandleTest : public ::testing::Test {
@@ -129,6 +137,56 @@ TEST_F(HandleTest, WhatLibcurlCannotTellApartIsNotShared) {
   EXPECT_OK(second.handle->Perform());
   EXPECT_EQ(server_->counts().connections, 2);
   EXPECT_EQ(core_->pool().stats().opened, 1u);
+}
+
+// Of what it kept before that it has no use: others have.
+TEST_F(HandleTest, WhoseConnectionsAreItsOwnFromNowOnGivesTheOthersBack) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  first.handle->own_connections = true;
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2);
+  EXPECT_EQ(core_->pool().stats().opened, 1u);
+  if (ConnectionReferences() == References::kUnknown) return;
+  EXPECT_OK(second.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2) << "it was not given back";
+}
+
+// Its owner may have changed what a transfer to let go depends on.
+TEST_F(HandleTest, WhoCannotLetGoKeepsItsConnection) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  first.handle->lets_go_at_once = false;
+  EXPECT_OK(second.handle->Perform());
+  const int expected = ConnectionReferences() == References::kNone ? 1 : 2;
+  EXPECT_EQ(server_->counts().connections, expected);
+  EXPECT_EQ(first.handle->saved, 0);
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, expected);
+}
+
+// Where libcurl must not be called, its connections stay open, and nobody's.
+TEST_F(HandleTest, WhatIsReleasedUnderALockKeepsItsConnection) {
+  Client first(server_->url("/"));
+  Client second(server_->url("/"));
+  ASSERT_OK(first.handle->Attach(core_));
+  ASSERT_OK(second.handle->Attach(core_));
+  EXPECT_OK(first.handle->Perform());
+  EXPECT_EQ(core_->pool().stats().idle, 1u);
+  KindLocks other(nullptr);
+  KindLocks::Lock(nullptr, CURL_LOCK_DATA_DNS, CURL_LOCK_ACCESS_SINGLE, &other);
+  first.Release();
+  KindLocks::Unlock(nullptr, CURL_LOCK_DATA_DNS, &other);
+  EXPECT_EQ(core_->attached(), 1u);
+  EXPECT_EQ(core_->pool().stats().idle, 0u);
+  EXPECT_OK(second.handle->Perform());
+  EXPECT_EQ(server_->counts().connections, 2);
 }
 
 TEST_F(HandleTest, AFailedTransfersConnectionDoesNotComeBack) {

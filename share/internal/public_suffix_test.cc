@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "curlshare/share/internal/public_suffix.h"
 
+#include <sys/resource.h>
+
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "curlshare/share/libcurl_info.h"
 #include "curlshare/testing/status_matchers.h"
@@ -12,6 +15,7 @@ namespace curlshare::internal {
 namespace {
 
 using ::curlshare::testing::IsOkAndHolds;
+using ::curlshare::testing::StatusIs;
 
 class PublicSuffixesTest : public ::testing::Test {
  protected:
@@ -45,6 +49,20 @@ TEST_F(PublicSuffixesTest, WhatIsNoNameMayNotHaveCookies) {
     EXPECT_THAT(suffixes_.MayHaveCookies(domain), IsOkAndHolds(false))
         << domain;
   }
+}
+
+// It needs two sockets. That there were none is not remembered.
+TEST_F(PublicSuffixesTest, AreNotToldWithoutAFileDescriptor) {
+  EXPECT_THAT(suffixes_.MayHaveCookies("example.com"), IsOkAndHolds(true));
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const absl::Status refused = suffixes_.MayHaveCookies("example.org").status();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kResourceExhausted));
+  EXPECT_THAT(suffixes_.MayHaveCookies("example.org"), IsOkAndHolds(true));
 }
 
 }  // namespace

@@ -183,7 +183,6 @@ class ShareCore final : public RefCounted {
     std::atomic<uint64_t> handshakes{0};
   };
   ConnectCounts& connect_counts() { return connect_counts_; }
-  const ConnectCounts& connect_counts() const { return connect_counts_; }
 
   // The pool for the generations that share connections.
   ConnectionPool& pool() { return pool_; }
@@ -255,7 +254,6 @@ class ShareCore final : public RefCounted {
   Share* facade() const ABSL_LOCKS_EXCLUDED(mu_);
 
   uint64_t id() const { return id_; }
-  const KindLocks& locks() const { return *locks_; }
   KindLocks& locks() { return *locks_; }
   // "share #3"
   std::string name() const;

@@ -59,6 +59,24 @@ TEST_F(ShareCoreTest, AChangeOfKindsMakesAGenerationAndAnEpoch) {
   EXPECT_OK(core->Close(absl::InfinitePast(), /*cancel=*/false));
 }
 
+// Outside the gate nothing is brought along, and after the close to nobody.
+TEST_F(ShareCoreTest, WhatCannotCatchUpNowIsToldTheNewest) {
+  const RefPtr<ShareCore> core = NewCore();
+  const Generation old = core->Newest();
+  Generation newest;
+  EXPECT_OK(core->CatchUp(old.handle, &newest));
+  EXPECT_EQ(newest.handle, old.handle);
+  EXPECT_OK(core->ChangeKinds(LockData::kHsts, {}));
+  ASSERT_TRUE(core->gated());
+  EXPECT_OK(core->CatchUp(old.handle, &newest));
+  EXPECT_EQ(newest.handle, core->Newest().handle);
+  EXPECT_NE(newest.handle, old.handle);
+  newest.handle.reset();
+  EXPECT_OK(core->Close(absl::InfinitePast(), /*cancel=*/false));
+  EXPECT_OK(core->CatchUp(old.handle, &newest));
+  EXPECT_EQ(newest.handle, nullptr);
+}
+
 TEST_F(ShareCoreTest, TheLastOneOutOfAClosingShareFreesIt) {
   const RefPtr<ShareCore> core = NewCore();
   const RefPtr<Handle> a(new Handle(nullptr));
