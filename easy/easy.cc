@@ -860,8 +860,11 @@ class Easy::Core final : public internal::Handle {
     const CURLcode code = curl_easy_setopt(
         curl_, option, text.has_value() ? text->c_str() : nullptr);
     if (code != CURLE_OK && curlu != nullptr) (void)SetCurlu(curlu);
+    // CURLOPT_HAPROXY_CLIENT_IP stays noted: libcurl 8.14.1 turns
+    // CURLOPT_HAPROXYPROTOCOL on even with null (lib/setopt.c).
     if (is_new ? code != CURLE_OK
-               : own && code == CURLE_OK && !text.has_value()) {
+               : own && code == CURLE_OK && !text.has_value() &&
+                     option != kHaproxyClientIp) {
       own_options_.erase(option);
     }
     if (code != CURLE_OK) return OptionStatus(code, option);

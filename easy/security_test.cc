@@ -710,11 +710,11 @@ TEST(SecurityConnections, OfAnAddressForTheProxyProtocolServeNoOther) {
     return known;
   });
   if (!known) return;
+  // Unset, too: libcurl 8.14.1 goes on sending the protocol's line.
   ExpectApart([](Easy& easy) {
     EXPECT_OK(easy.SetOption<kClientIp>("192.0.2.1"));
     EXPECT_OK(easy.SetOption<kClientIp>(nullptr));
-    EXPECT_OK(easy.SetOption<CURLOPT_HAPROXYPROTOCOL>(false));
-    return false;
+    return true;
   });
 }
 
