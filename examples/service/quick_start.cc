@@ -20,7 +20,7 @@ int main(int argc, char** argv) {
   // On each thread:
   std::thread thread([&] {
     auto easy = curlshare::Easy::Create().value();
-    if (!easy.Attach(*share).ok()) return;  // it has been closed
+    if (!easy.Attach(*share).ok()) return;
     CHECK_OK(easy.SetTimeout(absl::Seconds(30)));  // by default there is none
     absl::StatusOr<curlshare::Response> r = easy.Fetch(url);
     if (r.ok()) LOG(INFO) << r->status << ": " << r->body.size() << " bytes";
