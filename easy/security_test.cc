@@ -741,6 +741,18 @@ TEST(SecurityConnections, OfACallbackThatWasRefusedServeAll) {
   });
 }
 
+TEST(SecurityConnections, OfACallbackThatWasUnsetServeAll) {
+  ExpectApart([](Easy& easy) {
+    const curl_opensocket_callback on_open = [](void*, curlsocktype,
+                                                curl_sockaddr* address) {
+      return socket(address->family, address->socktype, address->protocol);
+    };
+    EXPECT_OK(easy.SetOption<CURLOPT_OPENSOCKETFUNCTION>(on_open, nullptr));
+    EXPECT_OK(easy.SetOption<CURLOPT_OPENSOCKETFUNCTION>(nullptr, nullptr));
+    return false;
+  });
+}
+
 // What the data of a socket callback points to may go before the connection.
 // Each callback alone.
 enum class SocketCallback { kOpen, kOptions, kClose };

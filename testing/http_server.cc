@@ -330,6 +330,15 @@ class HttpServer::Impl {
           ++counts_.requests;
           return httplib::Server::HandlerResponse::Unhandled;
         });
+    // httplib refuses a method that it does not know before it reads the
+    // headers, and would take the rest of that request for the next ones. So
+    // the client must not use the connection again.
+    server_->set_error_handler(
+        [](const httplib::Request& request, httplib::Response& response) {
+          if (response.status == 400 && request.headers.empty()) {
+            response.set_header("Connection", "close");
+          }
+        });
     Route();
     // Replaces httplib's default, SO_REUSEPORT, with which two servers could
     // listen on the same port.

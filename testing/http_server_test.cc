@@ -173,6 +173,20 @@ TEST(HttpServer, DelaysAnAnswer) {
   EXPECT_GE(absl::Now() - start, absl::Milliseconds(30));
 }
 
+// What is left of the request would else be the next one's.
+TEST(HttpServer, AMethodThatItDoesNotKnowEndsTheConnection) {
+  const auto server = HttpServer::Start().value();
+  Easy easy = Easy::Create().value();
+  for (int i = 1; i <= 10; ++i) {
+    ASSERT_OK(easy.SetMethod("UNKNOWN"));
+    ASSERT_OK(easy.SetBody("a body"));
+    EXPECT_EQ(easy.Fetch(server->url("/echo"))->status, 400);
+    ASSERT_OK(easy.SetMethod("GET"));
+    EXPECT_EQ(easy.Fetch(server->url("/bytes?n=10"))->body.size(), 10U);
+    EXPECT_EQ(server->counts().connections, i + 1);
+  }
+}
+
 TEST(HttpServer, SendsLargeBodies) {
   constexpr int kSize = 20 << 20;
   const auto server = NewServer();
