@@ -313,9 +313,13 @@ TEST_P(DnsTest, AHandleCannotHaveThemOlder) {
     ScriptName(kName, {"127.0.0.1"});
     const auto share = NewShare(absl::Seconds(1));
     Easy easy = Easy::Create().value();
-    if (attached_first) ASSERT_OK(easy.Attach(*share));
+    if (attached_first) {
+      ASSERT_OK(easy.Attach(*share));
+    }
     ASSERT_OK(easy.SetOption<CURLOPT_DNS_CACHE_TIMEOUT>(3600));
-    if (!attached_first) ASSERT_OK(easy.Attach(*share));
+    if (!attached_first) {
+      ASSERT_OK(easy.Attach(*share));
+    }
     ASSERT_OK(easy.SetOption<CURLOPT_IPRESOLVE>(CURL_IPRESOLVE_V4));
     const absl::Time deadline = absl::Now() + absl::Seconds(20);
     while (Lookups(kName) < 2) {
