@@ -121,9 +121,12 @@ TEST_P(ConnectionsTest, RawHandlesTakePart) {
     ASSERT_OK(attachment.status());
     {
       const auto use = attachment->BeginUse();
-      curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str());
-      curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
-      curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L);
+      EXPECT_EQ(
+          curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str()),
+          CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L), CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L),
+                CURLE_OK);
     }
     EXPECT_OK(attachment->Perform());
     long code = 0;
@@ -142,9 +145,11 @@ TEST_P(ConnectionsTest, ATransferOfTheOwnersTakesNoPart) {
   EXPECT_OK(
       NewEasy(*share, server_->ca_pem()).Fetch(server_->url("/")).status());
   const CurlPtr curl(curl_easy_init(), &curl_easy_cleanup);
-  curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str());
-  curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
-  curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L);
+  EXPECT_EQ(
+      curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str()),
+      CURLE_OK);
+  EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L), CURLE_OK);
+  EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L), CURLE_OK);
   auto attachment = share->Attach(curl.get());
   ASSERT_OK(attachment.status());
   auto transfer = attachment->BeginTransfer();
@@ -302,8 +307,10 @@ TEST(Connections, ARawHandleGivesBackWhatItKeptForARedirect) {
     {
       const auto use = attachment->BeginUse();
       ASSERT_OK(use.status());
-      curl_easy_setopt(curl.get(), CURLOPT_URL, server->url(target).c_str());
-      curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_URL,
+                                 server->url(target).c_str()),
+                CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L), CURLE_OK);
     }
     EXPECT_OK(attachment->Perform());
   }

@@ -133,8 +133,9 @@ TEST_F(CookieEngineTest, ComesOnInEveryHandle) {
             CURLE_OK);
   EXPECT_EQ(shown(fresh.get()), "a=1") << "after its owner turned it off";
   const CurlPtr with_cookies = NewCurl();
-  curl_easy_setopt(with_cookies.get(), CURLOPT_COOKIELIST,
-                   "Set-Cookie: own=1; domain=127.0.0.1");
+  EXPECT_EQ(curl_easy_setopt(with_cookies.get(), CURLOPT_COOKIELIST,
+                             "Set-Cookie: own=1; domain=127.0.0.1"),
+            CURLE_OK);
   EXPECT_EQ(shown(with_cookies.get()), "a=1") << "with a jar of its own";
   auto attachment = share->Attach(with_cookies.get());
   ASSERT_OK(attachment.status());

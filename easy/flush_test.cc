@@ -317,10 +317,14 @@ TEST_P(FlushTest, WhatARawTransferUnderWayLearnsComesWithItsEnd) {
     {
       auto use = attachment->BeginUse();
       ASSERT_OK(use.status());
-      curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
-      curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, write);
-      curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &in_callback);
-      curl_easy_setopt(curl.get(), CURLOPT_URL, url(kStalledLogin).c_str());
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L), CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, write),
+                CURLE_OK);
+      EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &in_callback),
+                CURLE_OK);
+      EXPECT_EQ(
+          curl_easy_setopt(curl.get(), CURLOPT_URL, url(kStalledLogin).c_str()),
+          CURLE_OK);
     }
     std::thread transfer([&] { EXPECT_OK(attachment->Perform()); });
     ASSERT_TRUE(server_->WaitForStalled(1, absl::Now() + absl::Seconds(60)));

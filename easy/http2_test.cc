@@ -167,13 +167,17 @@ TEST_P(Http2Test, RawHandlesOnThreadsOpenOneConnectionForEachThread) {
       ASSERT_OK(attachment.status());
       {
         const auto use = attachment->BeginUse();
-        curl_easy_setopt(curl.get(), CURLOPT_URL, server_->url("/").c_str());
-        curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L);
-        curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 20L);
-        curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L);
+        EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_URL,
+                                   server_->url("/").c_str()),
+                  CURLE_OK);
+        EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_NOBODY, 1L), CURLE_OK);
+        EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT, 20L), CURLE_OK);
+        EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_SSL_VERIFYPEER, 0L),
+                  CURLE_OK);
         if (!GetParam()) {
-          curl_easy_setopt(curl.get(), CURLOPT_HTTP_VERSION,
-                           long{CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE});
+          EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_HTTP_VERSION,
+                                     long{CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE}),
+                    CURLE_OK);
         }
       }
       EXPECT_OK(attachment->Perform());

@@ -196,7 +196,7 @@ TEST_F(RetryTest, AnHttpStatusIsToldApart) {
   ASSERT_OK(post_.SetOption<CURLOPT_FAILONERROR>(true));
   const auto share = Share::Create().value();
   CURL* const curl = curl_easy_init();
-  curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
+  EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L), CURLE_OK);
   auto attachment = share->Attach(curl);
   ASSERT_OK(attachment.status());
   for (const HttpCase& c : {
@@ -212,7 +212,7 @@ TEST_F(RetryTest, AnHttpStatusIsToldApart) {
     SCOPED_TRACE(c.http_status);
     const std::string url =
         server_->url(absl::StrCat("/status?code=", c.http_status));
-    curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_URL, url.c_str()), CURLE_OK);
     for (const absl::Status& status :
          {post_.Fetch(url).status(), attachment->Perform()}) {
       EXPECT_EQ(status.code(), c.code) << status;

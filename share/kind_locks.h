@@ -211,7 +211,8 @@ class KindLocks {
   // Locks `slot`, and records the wait.
   ABSL_ATTRIBUTE_NOINLINE static void WaitFor(Slot& slot) noexcept
       ABSL_EXCLUSIVE_LOCK_FUNCTION(slot.mu);
-  // An unlock within a Hold, or by a thread that does not hold `slot`.
+  // An unlock within a Hold, or by a thread that does not hold `slot`. (Which
+  // of the two is known only when it runs: the analysis cannot follow.)
   ABSL_ATTRIBUTE_NOINLINE void UnlockRarely(Slot& slot) noexcept
       ABSL_NO_THREAD_SAFETY_ANALYSIS;
   ABSL_ATTRIBUTE_NOINLINE void NotifyUnlocking(curl_lock_data kind) noexcept;

@@ -111,21 +111,25 @@ int MostStreamsOfTwoTransfers(Http2Server& server, bool tls) {
   for (int i = 0; i < 2; ++i) {
     CURL* const curl = curl_easy_init();
     handles.push_back(curl);
-    curl_easy_setopt(curl, CURLOPT_URL, server.url("/").c_str());
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT, 30L);
-    curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
-    curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_URL, server.url("/").c_str()),
+              CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L), CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_TIMEOUT, 30L), CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L), CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_NOBODY, 1L), CURLE_OK);
     if (!tls) {
-      curl_easy_setopt(curl, CURLOPT_HTTP_VERSION,
-                       long{CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE});
+      EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_HTTP_VERSION,
+                                 long{CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE}),
+                CURLE_OK);
     }
   }
   curl_multi_add_handle(multi, handles[0]);
   RunTransfers(multi);
   curl_multi_remove_handle(multi, handles[0]);
   for (CURL* const curl : handles) {
-    curl_easy_setopt(curl, CURLOPT_URL, server.url("/delay?ms=300").c_str());
+    EXPECT_EQ(curl_easy_setopt(curl, CURLOPT_URL,
+                               server.url("/delay?ms=300").c_str()),
+              CURLE_OK);
     curl_multi_add_handle(multi, curl);
   }
   RunTransfers(multi);

@@ -25,7 +25,7 @@ class ConnectionReferencesTest : public ::testing::Test {
     curl_ = curl_easy_init();
     multi_ = curl_multi_init();
     const curl_write_callback drop = &Drop;
-    curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, drop);
+    EXPECT_EQ(curl_easy_setopt(curl_, CURLOPT_WRITEFUNCTION, drop), CURLE_OK);
   }
   ~ConnectionReferencesTest() override {
     curl_easy_cleanup(curl_);
@@ -33,7 +33,7 @@ class ConnectionReferencesTest : public ::testing::Test {
   }
 
   CURLcode Transfer(const std::string& url) {
-    curl_easy_setopt(curl_, CURLOPT_URL, url.c_str());
+    EXPECT_EQ(curl_easy_setopt(curl_, CURLOPT_URL, url.c_str()), CURLE_OK);
     EXPECT_EQ(curl_multi_add_handle(multi_, curl_), CURLM_OK);
     int running = 1;
     while (running > 0) {
@@ -88,10 +88,11 @@ TEST_F(ConnectionReferencesTest, KnowWhatKeepsCredentials) {
   ASSERT_EQ(Transfer(server_->url("/")), CURLE_OK);
   if (ConnectionReferences() == References::kNone) return;
   EXPECT_FALSE(KeepsCredentials(curl_, /*any_redirect=*/true));
-  curl_easy_setopt(curl_, CURLOPT_USERPWD, "user:password");
+  EXPECT_EQ(curl_easy_setopt(curl_, CURLOPT_USERPWD, "user:password"),
+            CURLE_OK);
   ASSERT_EQ(Transfer(server_->url("/")), CURLE_OK);
   EXPECT_FALSE(KeepsCredentials(curl_, /*any_redirect=*/true)) << "Basic";
-  curl_easy_setopt(curl_, CURLOPT_FOLLOWLOCATION, 1L);
+  EXPECT_EQ(curl_easy_setopt(curl_, CURLOPT_FOLLOWLOCATION, 1L), CURLE_OK);
   ASSERT_EQ(Transfer(server_->url("/redirect?to=/")), CURLE_OK);
   EXPECT_FALSE(KeepsCredentials(curl_, /*any_redirect=*/false));
   EXPECT_TRUE(KeepsCredentials(curl_, /*any_redirect=*/true));

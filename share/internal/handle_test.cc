@@ -56,8 +56,9 @@ struct Client {
       : curl(curl_easy_init(), &curl_easy_cleanup),
         handle(new LendingHandle(curl.get())) {
     const curl_write_callback drop = &Drop;
-    curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop);
-    curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str());
+    EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, drop),
+              CURLE_OK);
+    EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_URL, url.c_str()), CURLE_OK);
   }
   ~Client() { Release(); }
 
@@ -192,11 +193,14 @@ TEST_F(HandleTest, WhatIsReleasedUnderALockKeepsItsConnection) {
 TEST_F(HandleTest, AFailedTransfersConnectionDoesNotComeBack) {
   Client client(server_->url("/delay?ms=10000"));
   ASSERT_OK(client.handle->Attach(core_));
-  curl_easy_setopt(client.curl.get(), CURLOPT_TIMEOUT_MS, 50L);
+  EXPECT_EQ(curl_easy_setopt(client.curl.get(), CURLOPT_TIMEOUT_MS, 50L),
+            CURLE_OK);
   const absl::Status status = client.handle->Perform();
   EXPECT_EQ(GetEasyCode(status), CURLE_OPERATION_TIMEDOUT);
   EXPECT_EQ(core_->pool().stats().idle, 0u);
-  curl_easy_setopt(client.curl.get(), CURLOPT_URL, server_->url("/").c_str());
+  EXPECT_EQ(curl_easy_setopt(client.curl.get(), CURLOPT_URL,
+                             server_->url("/").c_str()),
+            CURLE_OK);
   EXPECT_OK(client.handle->Perform());
   EXPECT_EQ(server_->counts().connections, 2);
 }

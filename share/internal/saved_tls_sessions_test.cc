@@ -164,7 +164,8 @@ TEST_F(SavedTlsSessionsTest, WaitForWhoUsesThem) {
   std::thread other([&] {
     const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(
         curl_easy_init(), &curl_easy_cleanup);
-    curl_easy_setopt(curl.get(), CURLOPT_SHARE, share.get());
+    EXPECT_EQ(curl_easy_setopt(curl.get(), CURLOPT_SHARE, share.get()),
+              CURLE_OK);
     const auto stay = [](CURL*, void* data, const char*, const unsigned char*,
                          size_t, const unsigned char*, size_t, curl_off_t, int,
                          const char*, size_t) {

@@ -29,12 +29,14 @@ class TransferTest : public ::testing::Test {
   TransferTest() {
     EXPECT_OK(InitLibcurl());
     const curl_write_callback drop = &Drop;
-    curl_easy_setopt(curl_.get(), CURLOPT_WRITEFUNCTION, drop);
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_WRITEFUNCTION, drop),
+              CURLE_OK);
     multi_ = MultiHandle::Create().value();
   }
 
   TransferResult Run(const std::string& url) {
-    curl_easy_setopt(curl_.get(), CURLOPT_URL, url.c_str());
+    EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_URL, url.c_str()),
+              CURLE_OK);
     begun_ = 0;
     polls_ = 0;
     return RunTransfer({curl_.get(), multi_->get(),
@@ -63,7 +65,7 @@ TEST_F(TransferTest, TellsWhetherTheConnectionCanBeUsedAgain) {
     EXPECT_EQ(begun_, 1);
   }
   EXPECT_EQ(server_->counts().connections, 1);
-  curl_easy_setopt(curl_.get(), CURLOPT_FORBID_REUSE, 1L);
+  EXPECT_EQ(curl_easy_setopt(curl_.get(), CURLOPT_FORBID_REUSE, 1L), CURLE_OK);
   EXPECT_FALSE(Run(server_->url("/")).connection_alive);
   const TransferResult dropped = Run(server_->url("/drop?after=10"));
   EXPECT_EQ(dropped.code, CURLE_PARTIAL_FILE);
